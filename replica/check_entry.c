@@ -1,0 +1,544 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Checking one entry of a directory on every member. The order: what is it
+ * (record), is it everywhere, is its metadata right, is its content right.
+ */
+#include "replica/check.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "replica/choice.h"
+#include "replica/dirfd.h"
+#include "replica/resync.h"
+#include "replica/tree.h"
+
+static const struct finding_info {
+	const char *item;     /* as rsync itemises: see mirrorctl(8) */
+	enum counter counter; /* raised when corrected; CNT_MAX: none */
+} finding_info[] = {
+	[FIND_LEAF] = { ">fc........", CNT_MAX },
+	[FIND_SIZE] = { ">f.s.......", CNT_FILES_REPAIRED },
+	[FIND_MISSING] = { ">f+++++++++", CNT_FILES_REPAIRED },
+	[FIND_TYPE] = { ">fT........", CNT_FILES_REPAIRED },
+	[FIND_RECORD] = { ".f........r", CNT_RECORDS_REPAIRED },
+	[FIND_META] = { ".f...pog.ax", CNT_FILES_REPAIRED },
+	[FIND_HASHES] = { ".f........h", CNT_RECORDS_REPAIRED },
+	[FIND_FOREIGN] = { "*foreign   ", CNT_FOREIGN },
+	[FIND_LINK] = { "hf+++++++++", CNT_FILES_REPAIRED },
+	[FIND_STALE] = { "*stale     ", CNT_MAX },
+	[FIND_NAMES] = { ".d........n", CNT_RECORDS_REPAIRED },
+	[FIND_UNVERIFIED] = { ".f........u", CNT_MAX },
+};
+
+static bool is_corrected(const char *action)
+{
+	return strcmp(action, "repaired") == 0 || strcmp(action, "quarantined") == 0;
+}
+
+void check_report(struct check *c, enum finding_kind kind, const char *path, uint64_t off,
+		  uint64_t len, int member, int source, const char *found, const char *action)
+{
+	const struct finding_info *info = &finding_info[kind];
+	struct volume *v = c->v;
+	struct scrub_finding f = { .path = path, .off = off, .len = len, .found = found,
+				   .action = action };
+	bool corrected = is_corrected(action);
+
+	f.member = member >= 0 ? volume_path(v, member) : NULL;
+	f.source = source >= 0 ? volume_path(v, source) : NULL;
+	snprintf(f.item, sizeof(f.item), "%s", info->item);
+	if (corrected && info->counter != CNT_MAX)
+		volume_count(v, info->counter, 1);
+	if (c->stats) {
+		c->stats->found++;
+		c->stats->corrected += corrected;
+		c->stats->uncorrected += !corrected;
+	}
+	if (c->finding)
+		c->finding(&f, c->arg);
+	if (!c->dry_run) {
+		struct event e = { .action = action, .path = path, .off = off, .len = len,
+				   .member = f.member, .found = found, .source = f.source };
+
+		event_emit(&v->events, &e);
+	}
+}
+
+/* What stands under one name on each member. */
+struct seen {
+	uint32_t there;               /* bit m: something of that name */
+	uint32_t recorded;            /* ... with a valid record */
+	struct stat st[MAX_MIRRORS];
+	struct record rec[MAX_MIRRORS];
+	int err[MAX_MIRRORS];         /* of stat */
+};
+
+static void look(struct check *c, uint32_t parent, const char *name, struct seen *s)
+{
+	int fd[MAX_MIRRORS];
+
+	s->there = s->recorded = 0;
+	dirfds_get(c->v, parent, c->mask, fd);
+	FOR_EACH_BIT(m, c->mask) {
+		struct at a = { .mirror = &c->v->m[m], .fd = fd[m], .name = name };
+
+		s->err[m] = fd[m] < 0 ? fd[m] : at_stat(&a, &s->st[m]);
+		if (s->err[m] < 0)
+			continue;
+		s->there |= 1u << m;
+		if (record_load(&a, TYPE_OF(s->st[m].st_mode), &s->rec[m]) == 0)
+			s->recorded |= 1u << m;
+	}
+	dirfds_put(c->v, parent, c->mask, fd);
+}
+
+/* The record that counts among the members in `of`; index or -1. */
+static int best_record(const struct check *c, const struct seen *s, uint32_t of)
+{
+	int have[MAX_MIRRORS] = { 0 };
+	uint32_t bad;
+	bool conflict;
+
+	if (!(of & s->recorded))
+		return -1;
+	FOR_EACH_BIT(m, of & s->recorded)
+		have[m] = 1;
+	return choice_record((int)c->v->n, of & s->there, have, s->rec, &bad, &conflict);
+}
+
+/* Members of `of` that have the entry as t says. */
+static uint32_t agreeing(const struct seen *s, uint32_t of, const struct truth *t)
+{
+	uint32_t mask = 0;
+
+	FOR_EACH_BIT(m, of & s->there)
+		if (TYPE_OF(s->st[m].st_mode) == t->type &&
+		    (!(s->recorded & 1u << m) || s->rec[m].id == t->id))
+			mask |= 1u << m;
+	return mask;
+}
+
+/* ---- metadata ---- */
+
+static bool meta_matches(const struct check *c, const struct seen *s, int m, const struct at *a,
+			 const struct record *rec)
+{
+	uint32_t meta;
+
+	(void)c;
+	if (metahash(a, &s->st[m], &meta) < 0 || meta != rec->meta)
+		return false;
+	return ts_ns(&s->st[m].st_mtim) == rec->mtime;
+}
+
+/*
+ * Compares mode, owner, xattrs and mtime of each member with the sealed
+ * record. rec: sealed. Members that differ get them from one that matches; if
+ * none does, somebody changed all below the mount: the first source's stay.
+ */
+static void check_meta(struct check *c, struct dir *d, const char *name, const struct seen *s,
+		       uint32_t have, const struct record *rec)
+{
+	int fd[MAX_MIRRORS], src = -1;
+	uint32_t bad = 0;
+	char path[4096];
+
+	dirfds_get(c->v, d->node, have, fd);
+	FOR_EACH_BIT(m, have) {
+		struct at a = { .mirror = &c->v->m[m], .fd = fd[m], .name = name };
+
+		if (fd[m] < 0)
+			continue;
+		if (!meta_matches(c, s, (int)m, &a, rec))
+			bad |= 1u << m;
+		else if (src < 0)
+			src = (int)m;
+	}
+	tree_path_of(c->v, d->node, name, path, sizeof(path));
+	FOR_EACH_BIT(m, src >= 0 ? bad : 0) {
+		struct at from = { .mirror = &c->v->m[src], .fd = fd[src], .name = name };
+		struct at to = { .mirror = &c->v->m[m], .fd = fd[m], .name = name };
+		int r = c->dry_run ? 0 : meta_copy(&from, &s->st[src], &to);
+
+		check_report(c, FIND_META, path, 0, 0, (int)m, src,
+			     "mode, owner, xattrs or mtime changed",
+			     c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
+	}
+	if (src < 0 && bad) {
+		volume_count(c->v, CNT_UNCORRECTED, 1);
+		check_report(c, FIND_META, path, 0, 0, -1, -1,
+			     "mode, owner, xattrs or mtime changed on all mirrors", "kept");
+	}
+	dirfds_put(c->v, d->node, have, fd);
+}
+
+/* ---- records ---- */
+
+static void store_records(struct check *c, struct dir *d, const char *name, uint32_t mask,
+			  const struct record *rec)
+{
+	char path[4096];
+	int fd[MAX_MIRRORS];
+
+	tree_path_of(c->v, d->node, name, path, sizeof(path));
+	dirfds_get(c->v, d->node, mask, fd);
+	FOR_EACH_BIT(m, mask) {
+		struct at a = { .mirror = &c->v->m[m], .fd = fd[m], .name = name };
+		int r = c->dry_run || fd[m] < 0 ? fd[m] : record_store(&a, rec->type, rec);
+
+		check_report(c, FIND_RECORD, path, 0, 0, (int)m, -1, "record lost or not the newest",
+			     c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
+	}
+	dirfds_put(c->v, d->node, mask, fd);
+}
+
+/* ---- content ---- */
+
+static void load_from(struct volume *v, struct file *f, const struct record *rec)
+{
+	f->rec = *rec;
+	f->size = f->type == TYPE_OF(S_IFREG) ? rec->size : 0;
+	f->sum = rec->hash;
+	f->large = f->type == TYPE_OF(S_IFREG) && rec->size > SMALL_MAX;
+	f->disk_pages = f->large ?
+		(leaves_of(rec->size) + HASHFILE_LEAVES - 1) / HASHFILE_LEAVES : 0;
+	f->known = false;
+	f->marked = rec->flags & RECORD_OPEN;
+	if (f->large)
+		tree_set_flag(v, f->node, NODE_HASHFILE);
+	f->loaded = true;
+}
+
+int recover_file(struct check *c, struct file *f, uint32_t have)
+{
+	uint32_t mask = c->mask;
+	uint64_t n;
+	int r = 0;
+
+	f->marked = true;
+	if (f->type == TYPE_OF(S_IFREG)) {
+		c->mask = have;
+		FOR_EACH_BIT(m, have & c->sources) {
+			int fd = file_fd(c->v, f, (int)m, false);
+			struct stat st;
+
+			if (fd >= 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size > f->size)
+				f->size = (uint64_t)st.st_size;
+		}
+		if (f->size > SMALL_MAX && !f->large) {
+			f->large = true;
+			f->disk_pages = 0;
+		}
+		n = leaves_of(f->size);
+		for (uint64_t first = 0; first < n; first += 256) {
+			unsigned part = n - first < 256 ? (unsigned)(n - first) : 256;
+
+			leaves_load(c->v, f, first, f->large ? part : 0);
+			if (check_window(c, f, first, part, true, NULL) < 0)
+				r = -EIO;
+		}
+		f->known = !f->large;
+		f->sum = 0;
+		for (uint64_t i = 0; i < n; i++)
+			f->sum += leaves_get(f, i);
+		c->mask = mask;
+	}
+	if (!c->dry_run)
+		file_changed(c->v, f);
+	return r;
+}
+
+static int hash_target(struct volume *v, const struct at *a, const struct stat *st,
+		       uint64_t *hash, uint64_t *size)
+{
+	char buf[4097];
+	ssize_t n;
+
+	(void)v;
+	if (!S_ISLNK(st->st_mode)) {
+		*hash = *size = st->st_rdev;
+		return 0;
+	}
+	n = at_readlink(a, buf, sizeof(buf));
+	if (n < 0)
+		return (int)n;
+	*size = (uint64_t)n;
+	*hash = hash_bytes(buf, (size_t)n, 3);
+	return 0;
+}
+
+/* Symlinks and special files: members whose target is not the recorded one. */
+static uint32_t wrong_target(struct check *c, struct dir *d, const char *name,
+			     const struct seen *s, uint32_t have, const struct record *rec)
+{
+	uint32_t bad = 0;
+	int fd[MAX_MIRRORS];
+
+	if (rec->type == TYPE_OF(S_IFREG) || rec->type == TYPE_OF(S_IFDIR) ||
+	    rec->flags & RECORD_OPEN)
+		return 0;
+	dirfds_get(c->v, d->node, have, fd);
+	FOR_EACH_BIT(m, have) {
+		struct at a = { .mirror = &c->v->m[m], .fd = fd[m], .name = name };
+		uint64_t hash = 0, size;
+
+		if (fd[m] < 0 || hash_target(c->v, &a, &s->st[m], &hash, &size) < 0 ||
+		    hash != rec->hash)
+			bad |= 1u << m;
+	}
+	dirfds_put(c->v, d->node, have, fd);
+	return bad;
+}
+
+/* Members whose copy looks wrong at a glance. */
+static uint32_t suspicious(const struct check *c, const struct file *f, const struct seen *s,
+			   uint32_t have, uint32_t no_record)
+{
+	uint32_t mask = no_record;
+
+	if (f->dirty || f->marked)
+		mask |= have & ~c->sources;
+	FOR_EACH_BIT(m, have)
+		if ((uint64_t)s->st[m].st_size != f->size)
+			mask |= 1u << m;
+	return mask;
+}
+
+static int settle_content(struct check *c, struct file *f, const struct seen *s, uint32_t have,
+			  uint32_t no_record)
+{
+	struct check sub = *c;
+	uint32_t doubt;
+	int r;
+
+	if (f->type != TYPE_OF(S_IFREG))
+		return 0;
+	doubt = suspicious(c, f, s, have, no_record);
+	if (!c->deep && !doubt)
+		return 0;
+	sub.mask = have;
+	sub.deep = c->deep;
+	r = check_content(&sub, f);
+	return r;
+}
+
+/* ---- the entry ---- */
+
+/* While a file changes, its sources' records lag behind; a target's must not. */
+static bool record_counts(const struct check *c, const struct file *f, int m)
+{
+	return !(c->sources & 1u << m) || (!f->dirty && !f->marked);
+}
+
+static int settle_object(struct check *c, struct dir *d, const char *name, const struct truth *t,
+			 const struct seen *s, uint32_t node)
+{
+	int best = best_record(c, s, t->have & c->sources), src, r = 0;
+	uint32_t missing = c->mask & ~t->have, no_record, have = t->have;
+	struct record rec = { .flags = RECORD_OPEN, .leaf_shift = LEAF_SHIFT, .type = t->type,
+			      .id = t->id };
+	struct file *f = file_get(c->v, node);
+	uint32_t wrong;
+	bool fresh;
+
+	if (!f)
+		return -ENOMEM;
+	if (best >= 0)
+		rec = s->rec[best];
+	pthread_rwlock_wrlock(&f->lock);
+	fresh = !f->loaded;
+	if (fresh)
+		load_from(c->v, f, &rec);
+	if (fresh && rec.flags & RECORD_OPEN)
+		r = recover_file(c, f, have);
+	no_record = 0;
+	FOR_EACH_BIT(m, have)
+		if (!(s->recorded & 1u << m) || (record_counts(c, f, (int)m) &&
+						 !record_equal(&s->rec[m], &f->rec)))
+			no_record |= 1u << m;
+	wrong = f->dirty ? 0 : wrong_target(c, d, name, s, have, &f->rec);
+	src = __builtin_ctz(have & c->sources & ~wrong ? have & c->sources & ~wrong : have);
+	if (!f->dirty)
+		check_meta(c, d, name, s, have & ~wrong, &f->rec);
+	if (settle_content(c, f, s, have & ~wrong, no_record) < 0)
+		r = -EIO;
+	if (no_record & ~wrong & ~missing)
+		store_records(c, d, name, no_record & ~wrong, &f->rec);
+	FOR_EACH_BIT(m, missing | wrong)
+		if (rebuild_object(c, d, name, node, f, (int)m, src) < 0)
+			r = r ? r : -EIO;
+	pthread_rwlock_unlock(&f->lock);
+	file_put(c->v, f);
+	return r;
+}
+
+static int settle_dir(struct check *c, struct dir *d, const char *name, const struct truth *t,
+		      const struct seen *s, uint32_t node)
+{
+	int best = best_record(c, s, t->have & c->sources), r = 0;
+	uint32_t missing = c->mask & ~t->have, no_record = 0;
+	struct dir *child = dir_get(c->v, node);
+	struct record rec = { .flags = RECORD_OPEN, .leaf_shift = LEAF_SHIFT, .type = t->type,
+			      .id = t->id };
+	bool sealed;
+
+	if (!child)
+		return -ENOMEM;
+	if (best >= 0)
+		rec = s->rec[best];
+	sealed = !(rec.flags & RECORD_OPEN) && !child->dirty;
+	FOR_EACH_BIT(m, t->have)
+		if (!(s->recorded & 1u << m) || (sealed && !record_equal(&s->rec[m], &rec)))
+			no_record |= 1u << m;
+	if (sealed)
+		check_meta(c, d, name, s, t->have, &rec);
+	if (no_record)
+		store_records(c, d, name, no_record, child->loaded ? &child->rec : &rec);
+	FOR_EACH_BIT(m, missing)
+		if (rebuild_object(c, d, name, node, NULL, (int)m,
+				   __builtin_ctz(t->have & c->sources)) < 0)
+			r = -EIO;
+	if (missing && !c->dry_run) { /* filled by the next look at its names */
+		child->checked = false;
+		resync_moved(c->v, node);
+	}
+	dir_put(c->v, child);
+	return r;
+}
+
+/* Puts back the directory's own times, which a repair in it moved. */
+static void keep_times(struct check *c, struct dir *d, struct stat st[MAX_MIRRORS], bool restore)
+{
+	struct loc l;
+
+	if (loc_get(c->v, d->node, c->mask, false, &l) < 0)
+		return;
+	FOR_EACH_BIT(m, c->mask) {
+		struct at a;
+
+		if (loc_at(c->v, &l, (int)m, &a) < 0)
+			continue;
+		if (!restore) {
+			at_stat(&a, &st[m]);
+		} else {
+			struct timespec ts[2] = { st[m].st_atim, st[m].st_mtim };
+
+			at_utimens(&a, ts);
+		}
+	}
+	loc_put(c->v, &l);
+}
+
+int settle_entry(struct check *c, struct dir *d, const char *name, const struct truth *t,
+		 uint32_t *node)
+{
+	struct stat st[MAX_MIRRORS] = { 0 };
+	bool change = t->have != c->mask;
+	struct seen s;
+	uint32_t n;
+	int r = tree_enter(c->v, t->id, t->type, d->node, name, &n);
+
+	if (r < 0)
+		return r;
+	look(c, d->node, name, &s);
+	if (change && !c->dry_run)
+		keep_times(c, d, st, false);
+	FOR_EACH_BIT(m, c->dry_run ? 0 : s.there & c->mask & ~t->have)
+		banish(c, d, name, (int)m, c->sources & 1u << m ? FIND_TYPE : FIND_STALE,
+		       "another object of that name");
+	if (t->type == TYPE_OF(S_IFDIR))
+		r = settle_dir(c, d, name, t, &s, n);
+	else
+		r = settle_object(c, d, name, t, &s, n);
+	if (change && !c->dry_run)
+		keep_times(c, d, st, true);
+	if (c->stats) {
+		c->stats->files += t->type != TYPE_OF(S_IFDIR);
+		c->stats->dirs += t->type == TYPE_OF(S_IFDIR);
+	}
+	if (node && r != -ENOMEM)
+		*node = n;
+	else
+		tree_unref(c->v, n);
+	return r;
+}
+
+/* Whether the sources agree on what the name is; then *t says so. */
+static bool plain_truth(struct check *c, struct dir *d, const char *name, const struct seen *s,
+			struct truth *t)
+{
+	uint32_t src = c->sources & c->mask;
+	int best = best_record(c, s, src);
+
+	if ((s->there & src) != src)
+		return false;
+	if (best < 0) {
+		uint32_t n = tree_find(c->v, d->node, name);
+
+		/* Every record is lost, but the name is known. */
+		if (!n)
+			return false;
+		*t = (struct truth){ .id = tree_node(c->v, n)->id, .type = tree_node(c->v, n)->type };
+		tree_unref(c->v, n);
+	} else {
+		*t = (struct truth){ .id = s->rec[best].id, .type = s->rec[best].type };
+	}
+	t->have = agreeing(s, c->mask, t);
+	return (t->have & src) == src;
+}
+
+static int entry_locked(struct check *c, struct dir *d, const char *name, uint32_t *node)
+{
+	struct truth t;
+	struct seen s;
+
+	look(c, d->node, name, &s);
+	if (!s.there) {
+		tree_drop_name(c->v, d->node, name);
+		return -ENOENT;
+	}
+	if (!plain_truth(c, d, name, &s, &t)) {
+		int r = names_locked(c, d);
+
+		if (r < 0 && r != -EIO)
+			return r;
+		look(c, d->node, name, &s);
+		if (!s.there || c->dry_run || !plain_truth(c, d, name, &s, &t))
+			return s.there ? -EIO : -ENOENT;
+	}
+	return settle_entry(c, d, name, &t, node);
+}
+
+int check_entry(struct check *c, uint32_t parent, const char *name, uint32_t *node)
+{
+	struct dir *d = dir_get(c->v, parent);
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	r = dir_load(c->v, d);
+	if (r == 0) {
+		pthread_mutex_lock(&d->lock);
+		r = entry_locked(c, d, name, node);
+		pthread_mutex_unlock(&d->lock);
+	}
+	dir_put(c->v, d);
+	return r;
+}
+
+int check_node(struct check *c, uint32_t node)
+{
+	char name[NAME_MAX_LEN + 1];
+	uint32_t parent;
+	int r;
+
+	if (!tree_position(c->v, node, &parent, name))
+		return 0;
+	tree_ref(c->v, parent);
+	r = check_entry(c, parent, name, NULL);
+	tree_unref(c->v, parent);
+	return r;
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The class "write inode" for attributes: mark the record OPEN, the change on
+ * every in-sync mirror under the exclusive position lock (so that two changes
+ * reach all mirrors in one order), verdict, seal later.
+ */
+#include "replica/ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "replica/dirfd.h"
+#include "replica/fan.h"
+#include "replica/resync.h"
+#include "replica/tree.h"
+#include "replica/verdict.h"
+
+int op_verdict(struct volume *v, uint32_t asked, const int *result, const char *what,
+	       uint32_t parent, const char *name)
+{
+	struct verdict verdict = verdict_of(VERDICT_CHANGE, asked, result);
+	char path[4096];
+	int err = 0;
+
+	if (!verdict.stale)
+		return verdict.reply;
+	FOR_EACH_BIT(m, verdict.stale)
+		err = -result[m];
+	if (name)
+		tree_path_of(v, parent, name, path, sizeof(path));
+	else
+		tree_path(v, parent, path, sizeof(path));
+	volume_eject(v, verdict.stale, err, what, path);
+	return verdict.reply;
+}
+
+/* One change of attributes. */
+struct attr_change {
+	int (*run)(const struct at *a, const struct attr_change *c);
+	const char *what;
+	const struct stat *st;      /* setattr */
+	unsigned want;
+	struct timespec ts[2];
+	const char *name;           /* xattr */
+	const void *value;
+	size_t size;
+	int flags;
+	bool kill_sgid;
+};
+
+static int run_everywhere(struct volume *v, uint32_t node, const struct attr_change *c)
+{
+	uint32_t mask = volume_in_sync(v), asked = 0;
+	int result[MAX_MIRRORS] = { 0 };
+	struct loc l;
+	int r = loc_get(v, node, mask, true, &l);
+
+	if (r < 0)
+		return r;
+	FOR_EACH_BIT(m, mask) {
+		struct at a;
+
+		/* An unlinked object that a returned mirror never had. */
+		if (!l.parent && l.fd[m] == -ESTALE)
+			continue;
+		asked |= 1u << m;
+		r = loc_at(v, &l, (int)m, &a);
+		result[m] = r < 0 ? r : c->run(&a, c);
+	}
+	loc_put(v, &l);
+	return op_verdict(v, asked, result, c->what, node, NULL);
+}
+
+static int change_dir(struct volume *v, uint32_t node, const struct attr_change *c)
+{
+	struct dir *d = dir_get(v, node);
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	r = dir_load(v, d);
+	if (r == 0) {
+		pthread_mutex_lock(&d->lock);
+		r = dir_mark(v, d);
+		if (r == 0)
+			r = run_everywhere(v, node, c);
+		dir_changed(v, d);
+		pthread_mutex_unlock(&d->lock);
+	}
+	dir_put(v, d);
+	return r;
+}
+
+static int change_file(struct volume *v, uint32_t node, const struct attr_change *c)
+{
+	struct file *f = file_get(v, node);
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	r = file_load(v, f);
+	if (r == 0) {
+		pthread_rwlock_wrlock(&f->lock);
+		f->plain_mode = false;
+		r = file_mark(v, f);
+		if (r == 0)
+			r = run_everywhere(v, node, c);
+		if (c->want & ATTR_ATIME)
+			f->atime = 0;
+		file_changed(v, f);
+		pthread_rwlock_unlock(&f->lock);
+	}
+	file_put(v, f);
+	return r;
+}
+
+static int change_attr(struct volume *v, uint32_t node, const struct attr_change *c)
+{
+	int r;
+
+	pthread_rwlock_rdlock(&v->gate);
+	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR))
+		r = change_dir(v, node, c);
+	else
+		r = change_file(v, node, c);
+	resync_touched(v, node);
+	pthread_rwlock_unlock(&v->gate);
+	return r;
+}
+
+/* ---- setattr ---- */
+
+static int run_setattr(const struct at *a, const struct attr_change *c)
+{
+	int r = 0;
+
+	if (c->want & (ATTR_UID | ATTR_GID))
+		r = at_chown(a, c->want & ATTR_UID ? c->st->st_uid : (uid_t)-1,
+			     c->want & ATTR_GID ? c->st->st_gid : (gid_t)-1);
+	if (r == 0 && c->want & ATTR_MODE)
+		r = at_chmod(a, c->st->st_mode & 07777);
+	if (r == 0 && c->want & (ATTR_ATIME | ATTR_MTIME))
+		r = at_utimens(a, c->ts);
+	return r;
+}
+
+/* One instant for all mirrors. */
+static struct timespec time_for(const struct timespec *ts, bool wanted)
+{
+	struct timespec now;
+
+	if (!wanted)
+		return (struct timespec){ .tv_nsec = UTIME_OMIT };
+	if (ts->tv_nsec != UTIME_NOW)
+		return *ts;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now;
+}
+
+static int set_size(struct volume *v, uint32_t node, uint64_t size, bool kill, struct io_space *s)
+{
+	struct file *f = file_get(v, node);
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	if (f->type != TYPE_OF(S_IFREG))
+		r = f->type == TYPE_OF(S_IFDIR) ? -EISDIR : -EINVAL;
+	else
+		r = file_truncate(v, f, s, size);
+	if (r == 0 && kill)
+		r = file_kill_privileges(v, f);
+	file_put(v, f);
+	return r;
+}
+
+int op_setattr(struct volume *v, uint32_t node, const struct stat *in, unsigned want,
+	       bool kill_suid, struct io_space *s, struct stat *out)
+{
+	struct attr_change c = { .run = run_setattr, .what = "change of attributes", .st = in,
+				 .want = want & ~ATTR_SIZE };
+	int r = 0;
+
+	if (v->opt.read_only)
+		return -EROFS;
+	if (want & ATTR_SIZE)
+		r = set_size(v, node, (uint64_t)in->st_size, kill_suid, s);
+	if (r == 0 && c.want) {
+		c.ts[0] = time_for(&in->st_atim, want & ATTR_ATIME);
+		c.ts[1] = time_for(&in->st_mtim, want & ATTR_MTIME);
+		r = change_attr(v, node, &c);
+	}
+	return r < 0 ? r : op_getattr(v, node, out);
+}
+
+/* ---- xattrs ---- */
+
+static int run_setxattr(const struct at *a, const struct attr_change *c)
+{
+	int r = at_setxattr(a, c->name, c->value, c->size, c->flags);
+	struct stat st;
+
+	if (r == 0 && c->kill_sgid && at_stat(a, &st) == 0 && st.st_mode & S_ISGID)
+		r = at_chmod(a, st.st_mode & 07777 & ~(mode_t)S_ISGID);
+	return r;
+}
+
+static int run_removexattr(const struct at *a, const struct attr_change *c)
+{
+	return at_removexattr(a, c->name);
+}
+
+int op_setxattr(struct volume *v, uint32_t node, const char *name, const void *value,
+		size_t size, int flags, bool kill_sgid)
+{
+	struct attr_change c = { .run = run_setxattr, .what = "setxattr", .name = name,
+				 .value = value, .size = size, .flags = flags,
+				 .kill_sgid = kill_sgid };
+
+	if (record_is_xattr(name))
+		return -EPERM;
+	return v->opt.read_only ? -EROFS : change_attr(v, node, &c);
+}
+
+int op_removexattr(struct volume *v, uint32_t node, const char *name)
+{
+	struct attr_change c = { .run = run_removexattr, .what = "removexattr", .name = name };
+
+	if (record_is_xattr(name))
+		return -ENODATA;
+	return v->opt.read_only ? -EROFS : change_attr(v, node, &c);
+}
+
+/* ---- atime ---- */
+
+#define DAY_NS (24ll * 3600 * 1000000000)
+
+void op_accessed(struct volume *v, struct file *f)
+{
+	int64_t now = clock_ns(), at;
+	struct stat st;
+
+	if (v->opt.noatime || v->opt.read_only || op_getattr(v, f->node, &st) < 0)
+		return;
+	at = ts_ns(&st.st_atim);
+	if (!v->opt.strictatime && at > ts_ns(&st.st_mtim) && at > ts_ns(&st.st_ctim) &&
+	    now - at < DAY_NS)
+		return;
+	if (file_load(v, f) < 0)
+		return;
+	pthread_rwlock_wrlock(&f->lock);
+	f->atime = now;
+	file_changed(v, f);
+	pthread_rwlock_unlock(&f->lock);
+}
+
+/* ---- syncs ---- */
+
+struct dir_sync {
+	struct volume *v;
+	uint32_t node;
+	bool data;
+};
+
+static int sync_dir_on(int m, void *arg)
+{
+	struct dir_sync *s = arg;
+	int dfd = dirfd_get(s->v, s->node, m), fd, r = 0;
+
+	if (dfd < 0)
+		return dfd == -ESTALE ? 0 : dfd;
+	fd = openat(dfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		r = errno == ENOENT ? 0 : -errno; /* removed, still open */
+	else if ((s->data ? fdatasync(fd) : fsync(fd)) < 0)
+		r = -errno;
+	if (fd >= 0)
+		close(fd);
+	dirfd_put(s->v, s->node, m, dfd);
+	return r;
+}
+
+static int sync_root_on(int m, void *arg)
+{
+	struct volume *v = arg;
+
+	return syncfs(v->m[m].rootfd) < 0 ? -errno : 0;
+}
+
+static int sync_verdict(struct volume *v, uint32_t mask, const int *result, const char *what,
+			uint32_t node)
+{
+	struct verdict verdict = verdict_of(VERDICT_SYNC, mask, result);
+	char path[512];
+	int err = 0;
+
+	if (!verdict.stale)
+		return verdict.reply;
+	FOR_EACH_BIT(m, verdict.stale)
+		err = -result[m];
+	tree_path(v, node, path, sizeof(path));
+	volume_eject(v, verdict.stale, err, what, path);
+	return verdict.reply;
+}
+
+int op_fsyncdir(struct volume *v, uint32_t node, bool data)
+{
+	struct dir_sync s = { v, node, data };
+	uint32_t mask = volume_in_sync(v);
+	int result[MAX_MIRRORS] = { 0 };
+
+	fan_run(mask, sync_dir_on, &s, result);
+	return sync_verdict(v, mask, result, "fsync of a directory", node);
+}
+
+int op_syncfs(struct volume *v)
+{
+	uint32_t mask = volume_in_sync(v);
+	int result[MAX_MIRRORS] = { 0 };
+
+	fan_run(mask, sync_root_on, v, result);
+	return sync_verdict(v, mask, result, "syncfs", NODE_ROOT);
+}

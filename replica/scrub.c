@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "replica/scrub.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "replica/check.h"
+#include "replica/dirfd.h"
+#include "replica/ops.h"
+#include "replica/resync.h"
+#include "replica/seal.h"
+#include "replica/tree.h"
+#include "replica/walk.h"
+
+#define PROGRESS_MS 200
+
+struct nodes {
+	uint32_t *node;
+	size_t n, cap;
+};
+
+struct walk {
+	struct check *c;
+	const struct scrub_options *opt;
+	struct nodes todo;     /* directories to visit, each referenced */
+	struct nodes linked;   /* files of several names, held so that names meet */
+	int64_t last;          /* progress told, ms */
+};
+
+static int nodes_push(struct nodes *l, uint32_t node)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? l->cap * 2 : 64;
+		uint32_t *bigger = realloc(l->node, cap * sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		l->node = bigger;
+		l->cap = cap;
+	}
+	l->node[l->n++] = node;
+	return 0;
+}
+
+static void nodes_free(struct volume *v, struct nodes *l)
+{
+	while (l->n)
+		tree_unref(v, l->node[--l->n]);
+	free(l->node);
+}
+
+static int tell(struct walk *w, uint32_t dir, bool force)
+{
+	char path[4096];
+
+	if (atomic_load(&w->c->v->stopping))
+		return -EINTR;
+	if (!w->opt || !w->opt->progress || (!force && clock_ms() - w->last < PROGRESS_MS))
+		return 0;
+	w->last = clock_ms();
+	tree_path(w->c->v, dir, path, sizeof(path));
+	return w->opt->progress(w->c->stats, path, w->opt->arg) ? -EINTR : 0;
+}
+
+/* ---- names of one file must be one inode ---- */
+
+static int ino_of(struct volume *v, uint32_t parent, const char *name, int m, uint64_t *ino,
+		  uint64_t *nlink)
+{
+	int fd = dirfd_get(v, parent, m), r;
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	r = fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	dirfd_put(v, parent, m, fd);
+	*ino = st.st_ino;
+	*nlink = st.st_nlink;
+	return r;
+}
+
+/* dir/name on m becomes another link to the inode of parent/other. */
+static int relink(struct volume *v, int m, uint32_t dir, const char *name, uint32_t parent,
+		  const char *other)
+{
+	int to = dirfd_get(v, dir, m), from = dirfd_get(v, parent, m), r = 0;
+	char tmp[64];
+
+	snprintf(tmp, sizeof(tmp), "tmp-%llx-%d", (unsigned long long)clock_ms(), m);
+	if (to < 0 || from < 0)
+		r = -EIO;
+	if (r == 0 && linkat(from, other, v->m[m].dotfd, tmp, 0) < 0)
+		r = -errno;
+	if (r == 0 && renameat(v->m[m].dotfd, tmp, to, name) < 0)
+		r = -errno;
+	if (to >= 0)
+		dirfd_put(v, dir, m, to);
+	if (from >= 0)
+		dirfd_put(v, parent, m, from);
+	return r;
+}
+
+static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t node)
+{
+	struct volume *v = w->c->v;
+	char other[NAME_MAX_LEN + 1], path[4096];
+	uint64_t mine, theirs, nlink;
+	uint32_t parent;
+
+	FOR_EACH_BIT(m, w->c->mask) {
+		int r = -ENOENT;
+
+		for (unsigned k = 0; r < 0 && tree_position_at(v, node, k, &parent, other); k++)
+			if (parent != dir || strcmp(name, other) != 0)
+				r = ino_of(v, parent, other, (int)m, &theirs, &nlink);
+		if (r < 0 || ino_of(v, dir, name, (int)m, &mine, &nlink) < 0 || mine == theirs)
+			continue;
+		tree_path_of(v, dir, name, path, sizeof(path));
+		r = w->c->dry_run ? 0 : relink(v, (int)m, dir, name, parent, other);
+		check_report(w->c, FIND_LINK, path, 0, 0, (int)m, -1,
+			     "names of one file are two files",
+			     w->c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
+	}
+}
+
+/* ---- the walk ---- */
+
+static bool has_links(struct walk *w, uint32_t dir, const char *name)
+{
+	uint64_t ino, nlink = 0;
+	bool many = false;
+
+	FOR_EACH_BIT(m, w->c->mask)
+		if (ino_of(w->c->v, dir, name, (int)m, &ino, &nlink) == 0)
+			many |= nlink > 1;
+	return many;
+}
+
+static int visit_entry(struct walk *w, uint32_t dir, const char *name)
+{
+	struct volume *v = w->c->v;
+	uint32_t node = 0;
+	int r = check_entry(w->c, dir, name, &node);
+
+	if (r == -ENOENT)
+		return 0;
+	if (!node) {
+		w->c->stats->failed += r != 0;
+		return 0;
+	}
+	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR))
+		return nodes_push(&w->todo, node);
+	if (has_links(w, dir, name)) {
+		check_links(w, dir, name, node);
+		return nodes_push(&w->linked, node);
+	}
+	tree_unref(v, node);
+	return 0;
+}
+
+static int visit_dir(struct walk *w, uint32_t dir)
+{
+	struct volume *v = w->c->v;
+	struct dir_list list;
+	struct dir *d = dir_get(v, dir);
+	int r = d ? dir_load(v, d) : -ENOMEM;
+
+	if (r == 0)
+		r = check_names(w->c, dir);
+	if (r == 0 || r == -EIO)
+		r = dir_list_read(v, dir, volume_preferred(v, d->id), &list);
+	if (d)
+		dir_put(v, d);
+	if (r < 0) {
+		w->c->stats->failed++;
+		return r == -ENOMEM ? r : 0;
+	}
+	for (size_t i = 0; r == 0 && i < list.n; i++) {
+		r = visit_entry(w, dir, dir_list_name(&list, i));
+		if (r == 0)
+			r = tell(w, dir, false);
+	}
+	dir_list_free(&list);
+	return r;
+}
+
+int walk_tree(struct check *c, const struct scrub_options *opt, uint32_t start)
+{
+	struct walk w = { .c = c, .opt = opt };
+	int r;
+
+	tree_ref(c->v, start);
+	r = nodes_push(&w.todo, start);
+	while (r == 0 && w.todo.n) {
+		uint32_t dir = w.todo.node[--w.todo.n];
+
+		r = visit_dir(&w, dir);
+		tree_unref(c->v, dir);
+	}
+	if (r == 0)
+		tell(&w, start, true);
+	nodes_free(c->v, &w.todo);
+	nodes_free(c->v, &w.linked);
+	return r;
+}
+
+int walk_one(struct check *c, uint32_t node)
+{
+	struct walk w = { .c = c };
+	int r = 0;
+
+	if (tree_node(c->v, node)->type == TYPE_OF(S_IFDIR))
+		r = visit_dir(&w, node);
+	else
+		check_node(c, node);
+	nodes_free(c->v, &w.todo);
+	nodes_free(c->v, &w.linked);
+	return r;
+}
+
+/* A path relative to the root, to a node with a reference. */
+static int resolve(struct volume *v, const char *path, uint32_t *node)
+{
+	char part[NAME_MAX_LEN + 1];
+	uint32_t at = NODE_ROOT;
+
+	tree_ref(v, at);
+	while (path && *path) {
+		size_t len = strcspn(path, "/");
+		struct entry e;
+		int r;
+
+		if (len == 0 || (len == 1 && *path == '.')) {
+			path += len + (path[len] == '/');
+			continue;
+		}
+		if (len > NAME_MAX_LEN || (len == 2 && strncmp(path, "..", 2) == 0)) {
+			tree_unref(v, at);
+			return -EINVAL;
+		}
+		memcpy(part, path, len);
+		part[len] = '\0';
+		r = op_lookup(v, at, part, &e);
+		tree_unref(v, at);
+		if (r < 0)
+			return r;
+		at = e.node;
+		path += len + (path[len] == '/');
+	}
+	*node = at;
+	return 0;
+}
+
+static int scrub_walk(struct volume *v, const struct scrub_options *opt, struct scrub_stats *out)
+{
+	struct check c;
+	uint32_t node = NODE_NONE;
+	int r = resolve(v, opt->path, &node);
+
+	if (r < 0)
+		return r;
+	check_init(&c, v);
+	c.deep = true;
+	c.dry_run |= opt->dry_run;
+	c.stats = out;
+	c.finding = opt->finding;
+	c.arg = opt->arg;
+	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR))
+		r = walk_tree(&c, opt, node);
+	else
+		r = walk_one(&c, node);
+	tree_unref(v, node);
+	return r;
+}
+
+int scrub_run(struct volume *v, const struct scrub_options *opt, struct scrub_stats *out)
+{
+	int r;
+
+	memset(out, 0, sizeof(*out));
+	if (atomic_exchange(&v->scrubbing, true))
+		return -EBUSY;
+	seal_run(v, true);
+	r = scrub_walk(v, opt, out);
+	if (r == 0 && opt->resync && !opt->dry_run)
+		r = resync_run(v, opt, out);
+	if (!opt->dry_run)
+		seal_run(v, true);
+	atomic_store(&v->scrubbing, false);
+	return r;
+}

@@ -1,0 +1,258 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# mirrorctl from the outside: usage mistakes, messages, exit statuses, the
+# manual's tables, the completion; then, where FUSE is to be had, on a mount.
+. "$(dirname "$0")/lib.sh"
+
+[ -x "$top_builddir/mirrorctl" ] || broken "mirrorctl is not built in $top_builddir"
+
+# says STATUS PATTERN COMMAND...: the command ends with this status and prints
+# exactly one line, on stderr, that matches the extended regular expression.
+says() {
+	local want=$1 pattern=$2 got=0
+	shift 2
+	"$@" >"$WORK/out" 2>"$WORK/err" || got=$?
+	[ "$got" -eq "$want" ] || fail "status $got instead of $want: $* ($(cat "$WORK/err"))"
+	[ ! -s "$WORK/out" ] || fail "something on stdout: $*: $(cat "$WORK/out")"
+	[ "$(wc -l <"$WORK/err")" -eq 1 ] || fail "not one line: $*: $(cat "$WORK/err")"
+	grep -qE -- "$pattern" "$WORK/err" || fail "no '$pattern' for $*: $(cat "$WORK/err")"
+}
+
+# prints PATTERN COMMAND...: status 0, nothing on stderr, a line that matches.
+prints() {
+	local pattern=$1
+	shift
+	"$@" >"$WORK/out" 2>"$WORK/err" || fail "status $?: $*: $(cat "$WORK/err")"
+	[ ! -s "$WORK/err" ] || fail "something on stderr: $*: $(cat "$WORK/err")"
+	grep -qE -- "$pattern" "$WORK/out" || fail "no '$pattern' for $*: $(cat "$WORK/out")"
+}
+
+# json_get FILE KEY...: the value there; objects and arrays as JSON.
+json_get() {
+	perl -MJSON::PP -e '
+		open(my $f, "<", shift) or die;
+		my $value = JSON::PP->new->utf8->allow_nonref->decode(join("", <$f>));
+		for (@ARGV) { $value = ref($value) eq "ARRAY" ? $value->[$_] : $value->{$_} }
+		$value = encode_json($value) if ref($value) =~ /^(ARRAY|HASH)$/;
+		print $value // "null", "\n"' "$@"
+}
+
+# --- usage -------------------------------------------------------------------
+
+usage_of_the_program() {
+	says 2 'no command given \(see mirrorctl --help\)' mirrorctl
+	says 2 "no command 'scrubb'" mirrorctl scrubb
+	says 2 "no command '-x'" mirrorctl -x
+	says 2 "no command ''" mirrorctl ''
+	prints '^Usage: mirrorctl ' mirrorctl --help
+	prints '^Usage: mirrorctl ' mirrorctl -h
+	prints '^mirrorctl [0-9]' mirrorctl -V
+	prints '^mirrorctl [0-9]' mirrorctl --version
+	local command
+	for command in init status scrub repair; do
+		prints "^Usage: mirrorctl $command " mirrorctl "$command" --help
+		prints "^Usage: mirrorctl $command " mirrorctl "$command" -h
+	done
+}
+
+usage_of_commands() {
+	local dir=$WORK/plain
+	mkdir -p "$dir"
+	says 2 'init: no directories given \(see mirrorctl init --help\)' mirrorctl init
+	says 2 'one directory is no mirror' mirrorctl init "$dir"
+	says 2 '17 directories given, at most 16' mirrorctl init 1 2 3 4 5 6 7 8 9 a b c d e f g h
+	says 2 "init: unknown option '-v'" mirrorctl init -v a b
+	says 2 "unknown option '--jsonx'" mirrorctl status --jsonx /
+	says 2 "option '--json' takes no value" mirrorctl status --json=yes /
+	says 2 'status: no mount point given' mirrorctl status
+	says 2 'one mount point at a time' mirrorctl status / /
+	says 2 "unknown option '-n'" mirrorctl status -n /
+	says 16 'scrub: no mount point given' mirrorctl scrub
+	says 16 'too many arguments' mirrorctl scrub / a b
+	says 16 "unknown option '-i'" mirrorctl scrub -i /
+	says 16 '--progress is auto, always or never, not .sometimes.' \
+		mirrorctl scrub --progress=sometimes /
+	says 16 "option '--progress' needs a value" mirrorctl scrub --progress
+	says 16 'repair: no mirror directories given' mirrorctl repair
+	says 16 "unknown option '--adopt'" mirrorctl repair --adopt "$dir"
+	says 16 "$dir: not a mirror of a volume" mirrorctl repair "$dir"
+	says 16 "$dir: not a mirror of a volume" mirrorctl repair x "$dir"
+}
+
+messages_without_a_mount() {
+	says 1 "$WORK: not on a mirrorfs mount" mirrorctl status "$WORK"
+	says 8 "$WORK: not on a mirrorfs mount" mirrorctl scrub "$WORK"
+	says 1 '/no/such: No such file or directory' mirrorctl status --json /no/such
+	says 1 'unprintable\?name: No such file' mirrorctl status $'unprintable\nname'
+	if [ -w /dev/full ]; then
+		expect 1 mirrorctl --help >/dev/full 2>/dev/null
+		expect 8 mirrorctl scrub --help >/dev/full 2>/dev/null
+	fi
+}
+
+# --- what is written about it ------------------------------------------------
+
+# The numbers of replica/base/exitcode.h stand in the manual's tables, and no others.
+manual_has_the_statuses() {
+	local header=$top_srcdir/replica/base/exitcode.h page=$top_srcdir/tools/man/mirrorctl.8
+	local kind section
+	for kind in CTL:'init, status' FSCK:'scrub, repair'; do
+		section=${kind#*:}
+		sed -n "s/^\tEXIT_${kind%%:*}_[A-Z]* = \([0-9]*\),/\1/p" "$header" >"$WORK/header"
+		awk -v s=".SS $section" '/^\.S[SH]/ { on = ($0 == s) }
+			on && /^[0-9]+\|/ { sub(/\|.*/, ""); print }' "$page" >"$WORK/page"
+		[ -s "$WORK/header" ] || broken "no EXIT_${kind%%:*}_ in $header"
+		cmp -s "$WORK/header" "$WORK/page" ||
+			fail "exit statuses of $section: $(paste "$WORK/header" "$WORK/page")"
+	done
+}
+
+# Every long option of --help is in the manual and in the completion.
+options_are_written_down() {
+	local command option page=$top_srcdir/tools/man/mirrorctl.8 words
+	for command in init status scrub repair; do
+		words=$(grep -E "^	$command\) options=" \
+			"$top_srcdir/tools/completion/mirrorctl")
+		for option in $(mirrorctl "$command" --help | grep -oE '^  .{0,4}--[a-z-]+' |
+			grep -oE -- '--.*'); do
+			[[ ${words//[\"=]/ } == *" $option "* ]] ||
+				fail "completion of $command lacks $option"
+			grep -q -- "${option//-/\\\\-}" "$page" || fail "manual lacks $option"
+		done
+	done
+}
+
+# complete_line WORD...: what bash would offer for the last word.
+complete_line() {
+	bash -c '
+		. "$1"; shift
+		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+		_mirrorctl
+		printf "%s\n" "${COMPREPLY[@]}"' bash \
+		"$top_srcdir/tools/completion/mirrorctl" "$@"
+}
+
+completion_completes() {
+	[ "$(complete_line mirrorctl sc)" = scrub ] || fail "completion of sc"
+	[ "$(complete_line mirrorctl repair --it)" = --itemize-changes ] ||
+		fail "completion of --it"
+	[ "$(complete_line mirrorctl scrub --progress = al)" = always ] || fail "completion of al"
+	[ "$(complete_line mirrorctl scrub --progress = | wc -l)" = 3 ] || fail "completion of ="
+	mkdir -p "$WORK/complete/me"
+	[ "$(complete_line mirrorctl init "$WORK/complete/")" = "$WORK/complete/me" ] ||
+		fail "completion of directories"
+}
+
+# --- on mirrors --------------------------------------------------------------
+
+init_and_repair() {
+	local a=$WORK/a b=$WORK/b
+	mkdir -p "$a" "$b" "$WORK/full/x"
+	says 1 "$WORK/none: No such file" mirrorctl init "$a" "$WORK/none"
+	says 1 'full: .*--adopt' mirrorctl init -q "$a" "$WORK/full"
+	expect 0 mirrorctl init -n "$a" "$b" >/dev/null 2>&1
+	[ -z "$(ls -A "$a")$(ls -A "$b")" ] || fail "init -n wrote something"
+	mirrorctl init "$a" "$b" >"$WORK/out" 2>"$WORK/err" || fail "init: $(cat "$WORK/err")"
+	grep -qE '^volume [0-9a-f-]{36} of 2 mirrors$' "$WORK/out" || fail "init printed no volume"
+	says 1 "already a mirror" mirrorctl init -q "$a" "$b"
+	prints 'nothing found$' mirrorctl repair "$a" "$b"
+	prints 'nothing found$' mirrorctl repair -n -v -i "$a" "$b"
+	says 16 'neither a mirror nor a path' mirrorctl repair /etc "$a" "$b"
+	says 16 "'\.\.' is not taken" mirrorctl repair x/../y "$a" "$b"
+	says 16 'belongs to mirrorfs' mirrorctl repair .mirrorfs/journal "$a" "$b"
+	says 16 'belongs to mirrorfs' mirrorctl repair "$a/.mirrorfs" "$a" "$b"
+	expect 8 mirrorctl repair no/such "$a" "$b" >/dev/null 2>"$WORK/err"
+	grep -q 'no/such' "$WORK/err" || fail "repair does not name the path that is missing"
+	expect 0 mirrorctl repair --json "$a" "$b" >"$WORK/out"
+	[ "$(json_get "$WORK/out" findings)" = '[]' ] || fail "findings on a fresh volume"
+}
+
+# One bad byte in a file of b: found dry, repaired, gone; in letters, in JSON.
+repair_heals() {
+	local a=$WORK/a b=$WORK/b mnt=$WORK/mnt
+	mount_volume "$mnt" "$a" "$b" || fail "mount: status $?"
+	mkdir "$mnt/sub"
+	head -c 300000 /dev/urandom >"$mnt/sub/file"
+	printf 'small' >"$mnt/$(printf 'b\\\374d')"
+	expect 8 mirrorctl repair "$a" "$b" 2>"$WORK/err" # mounted: refused
+	[ "$(wc -l <"$WORK/err")" -eq 1 ] || fail "repair of a mounted volume: $(cat "$WORK/err")"
+	umount_volume "$mnt"
+	damage "$b/sub/file"
+	expect 0 mirrorctl repair 'b\'$'\374''d' "$a" "$b" >/dev/null
+	expect 4 mirrorctl repair -n -i "$a" "$b" >"$WORK/out"
+	grep -qE '^>fc[.a-z]{8} sub/file$' "$WORK/out" || fail "itemised: $(cat "$WORK/out")"
+	expect 4 mirrorctl repair -n --json "$b/sub" "$a" "$b" >"$WORK/out"
+	[ "$(json_get "$WORK/out" findings 0 path)" = sub/file ] || fail "JSON: $(cat "$WORK/out")"
+	[ "$(json_get "$WORK/out" findings 0 off)" = 8192 ] || fail "JSON: $(cat "$WORK/out")"
+	expect 1 mirrorctl repair -v "$a" "$b" >"$WORK/out"
+	grep -qE "^sub/file: bytes 8192-12287 on $b: .*from $a\$" "$WORK/out" ||
+		fail "verbose: $(cat "$WORK/out")"
+	cmp "$a/sub/file" "$b/sub/file" || fail "not repaired"
+	expect 0 mirrorctl repair "$a" "$b" >/dev/null
+}
+
+# Changes one byte in the third leaf.
+damage() {
+	local byte
+	byte=$(od -An -tu1 -j 9000 -N 1 "$1")
+	printf "\\$(printf %o $(((byte + 1) % 256)))" |
+		dd of="$1" bs=1 seek=9000 conv=notrunc status=none
+}
+
+# --- on a mount --------------------------------------------------------------
+
+status_and_scrub() {
+	local a=$WORK/a b=$WORK/b mnt=$WORK/mnt
+	mount_volume "$mnt" "$a" "$b" || fail "mount: status $?"
+	prints '^health: ok$' mirrorctl status "$mnt"
+	[ "$(head -n 1 "$WORK/out")" = 'health: ok' ] || fail "health does not come first"
+	prints "^$b +in-sync " mirrorctl status "$mnt/sub/file"
+	expect 0 mirrorctl status --json "$mnt" >"$WORK/out"
+	[ "$(json_get "$WORK/out" health)" = ok ] || fail "health in JSON"
+	[ "$(json_get "$WORK/out" mirrors 1 state)" = in-sync ] || fail "state in JSON"
+	[ "$(json_get "$WORK/out" mirrors 0 path)" = "$a" ] || fail "path in JSON"
+	[ "$(json_get "$WORK/out" mountpoint)" = "$mnt" ] || fail "mountpoint in JSON"
+	local counter
+	for counter in leaves_bad leaves_repaired files_repaired unverified uncorrected foreign \
+		quarantined ejected; do
+		[ "$(json_get "$WORK/out" counters "$counter")" = 0 ] || fail "counter $counter"
+	done
+	prints 'nothing found$' mirrorctl scrub "$mnt"
+	damage "$b/sub/file"
+	expect 1 mirrorctl scrub --json "$mnt" sub >"$WORK/out"
+	[ "$(json_get "$WORK/out" corrected)" = 1 ] || fail "scrub: $(cat "$WORK/out")"
+	[ "$(json_get "$WORK/out" findings 0 member)" = "$b" ] || fail "scrub: $(cat "$WORK/out")"
+	prints 'nothing found$' mirrorctl scrub "$mnt/sub"
+	prints '^leaves_repaired: 1$' mirrorctl status "$mnt"
+	expect 8 mirrorctl scrub "$mnt" no/such >/dev/null 2>"$WORK/err"
+	says 16 "'\.\.' is not taken" mirrorctl scrub "$mnt" sub/../x
+	says 16 'does not lie in the mount' mirrorctl scrub "$mnt" /etc
+	expect 0 mirrorctl scrub --progress=always "$mnt" >/dev/null 2>"$WORK/err"
+	[ -s "$WORK/err" ] || fail "no progress with --progress=always"
+	expect 0 mirrorctl scrub -q "$mnt" >"$WORK/out" 2>&1
+	[ ! -s "$WORK/out" ] || fail "scrub -q prints $(cat "$WORK/out")"
+}
+
+# The process dies: no hanging, one line.
+daemon_gone() {
+	local mnt=$WORK/mnt
+	kill -KILL "$DAEMON_PID"
+	wait_until 10 is_dead "$DAEMON_PID" || fail "mirrorfs survives SIGKILL"
+	# which of the two depends on what the kernel still knows of the root
+	says 1 "no daemon|$mnt: the mirrorfs process of this mount is gone" mirrorctl status "$mnt"
+	says 8 'no daemon|is gone' mirrorctl scrub "$mnt"
+}
+
+usage_of_the_program
+usage_of_commands
+messages_without_a_mount
+manual_has_the_statuses
+options_are_written_down
+completion_completes
+require_program perl
+init_and_repair
+require_fuse
+repair_heals
+status_and_scrub
+daemon_gone
+say "passed"

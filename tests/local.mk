@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Unit programs (cmocka, one group each), helper programs of the scripts, and
+# the scripts. `make` builds none of it, `make check` builds and runs all.
+TEST_EXTENSIONS = .sh
+SH_LOG_COMPILER = $(BASH_PROGRAM)
+AM_TESTS_ENVIRONMENT = \
+	top_srcdir='$(abs_top_srcdir)'; \
+	top_builddir='$(abs_top_builddir)'; \
+	export top_srcdir top_builddir; \
+	TSAN_OPTIONS="suppressions=$$top_srcdir/tests/tsan.supp:$$TSAN_OPTIONS"; \
+	UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:$$UBSAN_OPTIONS"; \
+	MALLOC_PERTURB_=$$(( $$$$ % 255 + 1 )); \
+	export TSAN_OPTIONS UBSAN_OPTIONS MALLOC_PERTURB_;
+
+LDADD = tools/libctl.a $(FRONT_LIBS) $(CMOCKA_LIBS)
+
+unit_programs = \
+	%D%/unit/t-choice \
+	%D%/unit/t-client \
+	%D%/unit/t-ctlpath \
+	%D%/unit/t-event \
+	%D%/unit/t-hash \
+	%D%/unit/t-hashfile \
+	%D%/unit/t-io \
+	%D%/unit/t-log \
+	%D%/unit/t-map \
+	%D%/unit/t-output \
+	%D%/unit/t-quarantine \
+	%D%/unit/t-record \
+	%D%/unit/t-spill \
+	%D%/unit/t-superblock \
+	%D%/unit/t-verdict
+
+
+if HAVE_CMOCKA
+check_PROGRAMS += $(unit_programs)
+TESTS += $(unit_programs)
+endif
+
+# Tools of the scripts, no tests of their own.
+check_PROGRAMS += \
+	%D%/exercise/features \
+	%D%/exercise/io \
+	%D%/exercise/names \
+	%D%/rot/rot \
+	%D%/rot/sbtool
+
+%C%_exercise_features_SOURCES = \
+	%D%/exercise/common.h \
+	%D%/exercise/features.c \
+	%D%/exercise/features.h \
+	%D%/exercise/features_data.c \
+	%D%/exercise/features_dir.c \
+	%D%/exercise/features_meta.c \
+	%D%/exercise/features_rights.c
+%C%_exercise_io_SOURCES = \
+	%D%/exercise/common.h \
+	%D%/exercise/io.c \
+	%D%/exercise/io.h \
+	%D%/exercise/io_ops.c
+%C%_exercise_names_SOURCES = \
+	%D%/exercise/common.h \
+	%D%/exercise/names.c \
+	%D%/exercise/names.h \
+	%D%/exercise/names_compare.c \
+	%D%/exercise/names_ops.c \
+	%D%/exercise/names_pick.c
+%C%_rot_rot_SOURCES = \
+	%D%/rot/damage.c \
+	%D%/rot/damage.h \
+	%D%/rot/rot.c
+%C%_rot_sbtool_SOURCES = \
+	%D%/rot/sbtool.c
+
+noinst_HEADERS = \
+	%D%/unit/tmpdir.h
+
+script_tests = \
+	%D%/cli.sh \
+	%D%/layers.sh \
+	%D%/mount/basic.sh \
+	%D%/mount/degraded.sh \
+	%D%/mount/exercise.sh \
+	%D%/mount/ids.sh \
+	%D%/mount/programs.sh \
+	%D%/mount/refuse.sh \
+	%D%/mount/rot.sh \
+	%D%/suites/pjdfstest.sh
+
+dist_check_SCRIPTS += $(script_tests)
+TESTS += $(script_tests)
+EXTRA_DIST += \
+	%D%/lib.sh \
+	%D%/rot/verbs.sh \
+	%D%/tsan.supp
