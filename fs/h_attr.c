@@ -50,12 +50,13 @@ void h_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
 	const struct fuse_in_header *in = worker_self()->raw;
 	const struct fuse_setattr_in *arg = (const void *)(in + 1);
 	struct stat out;
+	const struct killer killer = killer_of(req);
 	unsigned want = wanted(to_set, st);
 
 	(void)fi;
 	if (!answer_error(req, op_setattr(vol(), (uint32_t)ino, st, want,
-					  arg->valid & FATTR_KILL_SUIDGID, &worker_self()->space,
-					  &out)))
+					  arg->valid & FATTR_KILL_SUIDGID ? &killer : NULL,
+					  &worker_self()->space, &out)))
 		fuse_reply_attr(req, &out, CACHE_SECONDS);
 }
 
@@ -71,7 +72,9 @@ void h_statfs(fuse_req_t req, fuse_ino_t ino)
 void h_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
 		size_t size, int flags)
 {
-	bool kill = worker_self()->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID;
+	/* The kernel says so for default ACLs as well, which touch no mode. */
+	bool kill = worker_self()->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID &&
+		strcmp(name, "system.posix_acl_access") == 0;
 
 	reply_status(req, op_setxattr(vol(), (uint32_t)ino, name, value, size, flags, kill));
 }

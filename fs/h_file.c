@@ -13,6 +13,13 @@ static struct file *held(struct fuse_file_info *fi, struct handle **h)
 	return *h ? *tree_state_slot(vol(), (*h)->node) : NULL;
 }
 
+static int kill_privileges(fuse_req_t req, struct file *f)
+{
+	const struct killer k = killer_of(req);
+
+	return file_kill_privileges(vol(), f, &k);
+}
+
 void h_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	const struct fuse_in_header *in = worker_self()->raw;
@@ -33,7 +40,7 @@ void h_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (fi->flags & O_TRUNC) {
 		r = file_truncate(vol(), f, &worker_self()->space, 0);
 		if (r == 0 && arg->open_flags & FUSE_OPEN_KILL_SUIDGID)
-			r = file_kill_privileges(vol(), f);
+			r = kill_privileges(req, f);
 	}
 	fi->fh = r == 0 ? handle_new(vol(), (uint32_t)ino, (uint32_t)fi->flags) : 0;
 	if (r == 0 && !fi->fh)
@@ -100,7 +107,7 @@ void h_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t
 	}
 	n = file_write(vol(), f, &worker_self()->space, (uint64_t)off, buf, size);
 	if (n > 0 && arg->write_flags & FUSE_WRITE_KILL_SUIDGID)
-		file_kill_privileges(vol(), f);
+		kill_privileges(req, f);
 	/* Buffered synchronous writes are followed by an FSYNC of the kernel's. */
 	if (n > 0 && h->flags & O_DIRECT && h->flags & O_DSYNC) {
 		int r = file_sync(vol(), f, (h->flags & O_SYNC) != O_SYNC);
@@ -133,7 +140,7 @@ void h_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 		r = file_allocate(vol(), f, &worker_self()->space, mode, (uint64_t)off,
 				  (uint64_t)len);
 	if (r == 0 && fuse_req_ctx(req)->uid != 0)
-		r = file_kill_privileges(vol(), f);
+		r = kill_privileges(req, f);
 	reply_status(req, r);
 }
 

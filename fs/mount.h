@@ -27,6 +27,7 @@ struct mount_options {
 	bool remount;
 	unsigned threads;
 	char *source, *mountpoint;
+	char *fsname;              /* shown as the mount's source; NULL: the mirrors */
 	char *kernel;              /* options for the kernel and libfuse, comma separated */
 	int n_dirs;
 	char *dir[MAX_MIRRORS];
@@ -85,6 +86,8 @@ void ctl_stop(void);
 void reply_entry(fuse_req_t req, struct entry *e);
 void reply_status(fuse_req_t req, int r);
 bool answer_error(fuse_req_t req, int64_t r);
+/* The groups of the caller, asked for only when they matter. */
+struct killer killer_of(fuse_req_t req);
 void entry_param(struct fuse_entry_param *p, const struct entry *e);
 #define CACHE_SECONDS 86400.0
 

@@ -58,6 +58,25 @@ void h_init(void *data, struct fuse_conn_info *conn)
 	conn->time_gran = 1;
 }
 
+static bool caller_in_group(gid_t gid, void *arg)
+{
+	gid_t list[1024];
+	int n;
+
+	if (fuse_req_ctx(arg)->gid == gid)
+		return true;
+	n = fuse_req_getgroups(arg, (int)(sizeof(list) / sizeof(list[0])), list);
+	for (int i = 0; i < n && i < (int)(sizeof(list) / sizeof(list[0])); i++)
+		if (list[i] == gid)
+			return true;
+	return false;
+}
+
+struct killer killer_of(fuse_req_t req)
+{
+	return (struct killer){ .in_group = caller_in_group, .arg = req };
+}
+
 void reply_status(fuse_req_t req, int r)
 {
 	fuse_reply_err(req, r < 0 ? -r : 0);

@@ -12,12 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "replica/base/exitcode.h"
 #include "replica/base/log.h"
 
-enum kind { K_TRUE, K_FALSE, K_UNSIGNED, K_SIZE, K_IGNORE, K_KERNEL };
+enum kind { K_TRUE, K_FALSE, K_UNSIGNED, K_SIZE, K_TEXT, K_IGNORE, K_KERNEL };
 
 #define OPT(field) offsetof(struct mount_options, field)
 
@@ -40,6 +41,7 @@ static const struct option_word {
 	{ "writeback", K_TRUE, OPT(writeback) },
 	{ "allow_other", K_TRUE, OPT(allow_other) },
 	{ "noallow_other", K_FALSE, OPT(allow_other) },
+	{ "fsname=", K_TEXT, OPT(fsname) },
 	{ "remount", K_TRUE, OPT(remount) },
 	{ "debug", K_TRUE, OPT(debug) },
 	{ "suid", K_KERNEL, 0 }, { "nosuid", K_KERNEL, 0 },
@@ -128,6 +130,10 @@ static int apply_word(struct mount_options *o, const struct option_word *w, cons
 		return 0;
 	case K_KERNEL:
 		return append_kernel(o, word);
+	case K_TEXT:
+		free(*(char **)at);
+		*(char **)at = strdup(word + strlen(w->word));
+		return *(char **)at ? 0 : EXIT_MOUNT_SYSERR;
 	case K_IGNORE:
 		return 0;
 	default:
@@ -146,7 +152,7 @@ static int apply_word(struct mount_options *o, const struct option_word *w, cons
 static int parse_word(struct mount_options *o, const char *word)
 {
 	if (!*word || strncmp(word, "x-", 2) == 0 || strncmp(word, "comment=", 8) == 0 ||
-	    strncmp(word, "fsname=", 7) == 0 || strncmp(word, "subtype=", 8) == 0)
+	    strncmp(word, "subtype=", 8) == 0)
 		return 0;
 	for (size_t i = 0; i < sizeof(option_words) / sizeof(option_words[0]); i++) {
 		const struct option_word *w = &option_words[i];
@@ -211,6 +217,7 @@ static bool lies_in(const char *outer, const char *inner)
 static int check_places(struct mount_options *o)
 {
 	char *real = realpath(o->mountpoint, NULL);
+	struct stat st;
 	int r = 0;
 
 	if (!real) {
@@ -219,6 +226,8 @@ static int check_places(struct mount_options *o)
 	}
 	free(o->mountpoint);
 	o->mountpoint = real;
+	if (stat(real, &st) < 0 || !S_ISDIR(st.st_mode))
+		return usage_error("mount point %s is not a directory", real);
 	for (int i = 0; r == 0 && i < o->n_dirs; i++) {
 		char *dir = realpath(o->dir[i], NULL);
 
@@ -302,6 +311,7 @@ void opts_free(struct mount_options *o)
 	free(o->source);
 	free(o->mountpoint);
 	free(o->kernel);
+	free(o->fsname);
 	for (int i = 0; i < o->n_dirs; i++)
 		free(o->dir[i]);
 }

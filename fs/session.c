@@ -92,16 +92,16 @@ static void raise_readahead(const char *mountpoint)
 
 static int build_args(struct mount *m, struct fuse_args *args)
 {
-	char *opts = NULL, *escaped = NULL;
+	const char *name = m->opt.fsname ? m->opt.fsname : m->opt.source;
+	char *opts = NULL, *escaped, *to;
 	int r = 0;
 
 	/* fsname must not be cut at its commas. */
-	escaped = malloc(2 * strlen(m->opt.source) + 1);
+	escaped = malloc(2 * strlen(name) + 1);
 	if (!escaped)
 		return -ENOMEM;
-	char *to = escaped;
-
-	for (const char *c = m->opt.source; *c; c++) {
+	to = escaped;
+	for (const char *c = name; *c; c++) {
 		if (*c == ',' || *c == '\\')
 			*to++ = '\\';
 		*to++ = *c;
@@ -282,8 +282,10 @@ void session_join(struct mount *m)
 
 void session_fini(struct mount *m)
 {
-	if (m->se)
+	if (m->se) {
+		fuse_session_unmount(m->se); /* only frees: the mount is gone */
 		fuse_session_destroy(m->se);
+	}
 	m->se = NULL;
 	if (loop.memfd >= 0)
 		close(loop.memfd);

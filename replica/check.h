@@ -29,6 +29,9 @@ struct check {
 
 /* The ordinary check of a request in flight: shallow, heals, no callbacks. */
 void check_init(struct check *c, struct volume *v);
+/* While a walk runs in this thread, checks begun by what it calls (loading of
+ * a file or directory) report to it and are as dry as it is. NULL ends it. */
+void check_scope(const struct check *c);
 
 enum finding_kind {
 	FIND_LEAF,       /* bytes do not match their hash */
@@ -86,6 +89,8 @@ struct truth {
 /* Makes every member of c->mask have the entry; *node as in check_entry. */
 int settle_entry(struct check *c, struct dir *d, const char *name, const struct truth *t,
 		 uint32_t *node);
+/* good: members whose mtime may be believed. d->lock held. */
+void level_dir_times(struct check *c, struct dir *d, uint32_t good);
 int names_locked(struct check *c, struct dir *d);
 /* Puts the object of f (or directory node) where it lacks on member m. f->lock
  * exclusive (f NULL: a directory). src: a member with a good copy. */

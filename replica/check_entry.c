@@ -137,11 +137,13 @@ static bool meta_matches(const struct check *c, const struct seen *s, int m, con
 /*
  * Compares mode, owner, xattrs and mtime of each member with the sealed
  * record. rec: sealed. Members that differ get them from one that matches; if
- * none does, somebody changed all below the mount: the first source's stay.
+ * none does, somebody changed all below the mount: that is reported, the first
+ * source's are taken, and true is returned: the record is to be made anew.
  */
-static void check_meta(struct check *c, struct dir *d, const char *name, const struct seen *s,
+static bool check_meta(struct check *c, struct dir *d, const char *name, const struct seen *s,
 		       uint32_t have, const struct record *rec)
 {
+	bool accept = false;
 	int fd[MAX_MIRRORS], src = -1;
 	uint32_t bad = 0;
 	char path[4096];
@@ -158,6 +160,14 @@ static void check_meta(struct check *c, struct dir *d, const char *name, const s
 			src = (int)m;
 	}
 	tree_path_of(c->v, d->node, name, path, sizeof(path));
+	if (src < 0 && bad & c->sources) {
+		accept = true;
+		src = __builtin_ctz(bad & c->sources);
+		bad &= ~(1u << src);
+		volume_count(c->v, CNT_UNCORRECTED, 1);
+		check_report(c, FIND_META, path, 0, 0, -1, -1,
+			     "mode, owner, xattrs or mtime changed on all mirrors", "kept");
+	}
 	FOR_EACH_BIT(m, src >= 0 ? bad : 0) {
 		struct at from = { .mirror = &c->v->m[src], .fd = fd[src], .name = name };
 		struct at to = { .mirror = &c->v->m[m], .fd = fd[m], .name = name };
@@ -167,12 +177,8 @@ static void check_meta(struct check *c, struct dir *d, const char *name, const s
 			     "mode, owner, xattrs or mtime changed",
 			     c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
 	}
-	if (src < 0 && bad) {
-		volume_count(c->v, CNT_UNCORRECTED, 1);
-		check_report(c, FIND_META, path, 0, 0, -1, -1,
-			     "mode, owner, xattrs or mtime changed on all mirrors", "kept");
-	}
 	dirfds_put(c->v, d->node, have, fd);
+	return accept && !c->dry_run;
 }
 
 /* ---- records ---- */
@@ -361,8 +367,8 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 			no_record |= 1u << m;
 	wrong = f->dirty ? 0 : wrong_target(c, d, name, s, have, &f->rec);
 	src = __builtin_ctz(have & c->sources & ~wrong ? have & c->sources & ~wrong : have);
-	if (!f->dirty)
-		check_meta(c, d, name, s, have & ~wrong, &f->rec);
+	if (!f->dirty && !f->marked && check_meta(c, d, name, s, have & ~wrong, &f->rec))
+		file_changed(c->v, f);
 	if (settle_content(c, f, s, have & ~wrong, no_record) < 0)
 		r = -EIO;
 	if (no_record & ~wrong & ~missing)
@@ -373,6 +379,15 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 	pthread_rwlock_unlock(&f->lock);
 	file_put(c->v, f);
 	return r;
+}
+
+static void renew_dir(struct volume *v, struct dir *child)
+{
+	if (dir_load(v, child) < 0)
+		return;
+	pthread_mutex_lock(&child->lock);
+	dir_changed(v, child);
+	pthread_mutex_unlock(&child->lock);
 }
 
 static int settle_dir(struct check *c, struct dir *d, const char *name, const struct truth *t,
@@ -393,8 +408,8 @@ static int settle_dir(struct check *c, struct dir *d, const char *name, const st
 	FOR_EACH_BIT(m, t->have)
 		if (!(s->recorded & 1u << m) || (sealed && !record_equal(&s->rec[m], &rec)))
 			no_record |= 1u << m;
-	if (sealed)
-		check_meta(c, d, name, s, t->have, &rec);
+	if (sealed && check_meta(c, d, name, s, t->have, &rec))
+		renew_dir(c->v, child);
 	if (no_record)
 		store_records(c, d, name, no_record, child->loaded ? &child->rec : &rec);
 	FOR_EACH_BIT(m, missing)
@@ -409,25 +424,33 @@ static int settle_dir(struct check *c, struct dir *d, const char *name, const st
 	return r;
 }
 
-/* Puts back the directory's own times, which a repair in it moved. */
-static void keep_times(struct check *c, struct dir *d, struct stat st[MAX_MIRRORS], bool restore)
+/*
+ * Damage and repair in a directory both move its mtime. It becomes again what
+ * the record says, or, while that is not sealed, what a mirror of `good` has.
+ */
+void level_dir_times(struct check *c, struct dir *d, uint32_t good)
 {
+	struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+	struct stat st;
 	struct loc l;
 
-	if (loc_get(c->v, d->node, c->mask, false, &l) < 0)
+	if (c->dry_run || loc_get(c->v, d->node, c->mask, false, &l) < 0)
 		return;
+	if (d->loaded && !d->marked && !(d->rec.flags & RECORD_OPEN)) {
+		ts[1] = ns_ts(d->rec.mtime);
+	} else {
+		struct at a;
+		int m = good & c->sources ? __builtin_ctz(good & c->sources) : -1;
+
+		if (m >= 0 && loc_at(c->v, &l, m, &a) == 0 && at_stat(&a, &st) == 0)
+			ts[1] = st.st_mtim;
+	}
 	FOR_EACH_BIT(m, c->mask) {
 		struct at a;
 
-		if (loc_at(c->v, &l, (int)m, &a) < 0)
-			continue;
-		if (!restore) {
-			at_stat(&a, &st[m]);
-		} else {
-			struct timespec ts[2] = { st[m].st_atim, st[m].st_mtim };
-
+		if (loc_at(c->v, &l, (int)m, &a) == 0 && at_stat(&a, &st) == 0 &&
+		    ts_ns(&st.st_mtim) != ts_ns(&ts[1]))
 			at_utimens(&a, ts);
-		}
 	}
 	loc_put(c->v, &l);
 }
@@ -435,7 +458,6 @@ static void keep_times(struct check *c, struct dir *d, struct stat st[MAX_MIRROR
 int settle_entry(struct check *c, struct dir *d, const char *name, const struct truth *t,
 		 uint32_t *node)
 {
-	struct stat st[MAX_MIRRORS] = { 0 };
 	bool change = t->have != c->mask;
 	struct seen s;
 	uint32_t n;
@@ -444,8 +466,6 @@ int settle_entry(struct check *c, struct dir *d, const char *name, const struct 
 	if (r < 0)
 		return r;
 	look(c, d->node, name, &s);
-	if (change && !c->dry_run)
-		keep_times(c, d, st, false);
 	FOR_EACH_BIT(m, c->dry_run ? 0 : s.there & c->mask & ~t->have)
 		banish(c, d, name, (int)m, c->sources & 1u << m ? FIND_TYPE : FIND_STALE,
 		       "another object of that name");
@@ -453,8 +473,8 @@ int settle_entry(struct check *c, struct dir *d, const char *name, const struct 
 		r = settle_dir(c, d, name, t, &s, n);
 	else
 		r = settle_object(c, d, name, t, &s, n);
-	if (change && !c->dry_run)
-		keep_times(c, d, st, true);
+	if (change)
+		level_dir_times(c, d, t->have);
 	if (c->stats) {
 		c->stats->files += t->type != TYPE_OF(S_IFDIR);
 		c->stats->dirs += t->type == TYPE_OF(S_IFDIR);

@@ -409,6 +409,8 @@ int names_locked(struct check *c, struct dir *d)
 	}
 	FOR_EACH_BIT(m, c->mask & ~c->sources)
 		align_target(&w, (int)m);
+	if (w.n_dis || c->mask & ~c->sources)
+		level_dir_times(c, d, c->sources);
 out:
 	free_lists(&w);
 	return r;

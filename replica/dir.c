@@ -302,7 +302,7 @@ int dir_list_read(struct volume *v, uint32_t node, int m, struct dir_list *l)
 		close(fd);
 	if (r < 0)
 		dir_list_free(l);
-	else
+	else if (l->n)
 		qsort_r(l->entry, l->n, sizeof(*l->entry), by_name, l->text);
 	return r;
 }

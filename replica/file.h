@@ -142,8 +142,15 @@ int file_allocate(struct volume *v, struct file *f, struct io_space *s, int mode
 /* data: fdatasync. All in-sync mirrors at once; a failing one is ejected. */
 int file_sync(struct volume *v, struct file *f, bool data);
 int64_t file_seek(struct volume *v, struct file *f, int64_t off, int whence);
-/* Clears setuid, setgid as a write by another user does. Exclusive. */
-int file_kill_privileges(struct volume *v, struct file *f);
+/*
+ * Clears setuid and setgid as a write by somebody without CAP_FSETID does:
+ * setgid only if the group may execute, or the writer is not of the group.
+ */
+struct killer {
+	bool (*in_group)(gid_t gid, void *arg);
+	void *arg;
+};
+int file_kill_privileges(struct volume *v, struct file *f, const struct killer *k);
 /* Reads one whole verified leaf into out (zero padded). Exclusive lock. */
 int file_read_leaf(struct volume *v, struct file *f, uint64_t leaf, uint8_t out[LEAF_SIZE]);
 

@@ -485,7 +485,7 @@ int file_sync(struct volume *v, struct file *f, bool data)
 	return verdict.reply;
 }
 
-int file_kill_privileges(struct volume *v, struct file *f)
+int file_kill_privileges(struct volume *v, struct file *f, const struct killer *k)
 {
 	struct stat st;
 	mode_t mode;
@@ -496,9 +496,9 @@ int file_kill_privileges(struct volume *v, struct file *f)
 	if (f->plain_mode || fd < 0 || fstat(fd, &st) < 0)
 		goto out;
 	mode = st.st_mode & 07777 & ~(mode_t)S_ISUID;
-	if (st.st_mode & S_IXGRP)
+	if (st.st_mode & S_ISGID && (st.st_mode & S_IXGRP || !k->in_group(st.st_gid, k->arg)))
 		mode &= ~(mode_t)S_ISGID;
-	f->plain_mode = true;
+	f->plain_mode = !(mode & (S_ISUID | S_ISGID));
 	if (mode == (st.st_mode & 07777))
 		goto out;
 	r = file_mark(v, f);

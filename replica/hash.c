@@ -24,11 +24,6 @@
 #define MIX_C 0xff51afd7ed558ccdULL
 #define MIX_D 0xc4ceb9fe1a85ec53ULL
 
-static uint64_t rotate(uint64_t v, unsigned n)
-{
-	return v << n | v >> (64 - n);
-}
-
 static uint64_t avalanche(uint64_t v)
 {
 	v ^= v >> 33;
@@ -36,14 +31,6 @@ static uint64_t avalanche(uint64_t v)
 	v ^= v >> 33;
 	v *= MIX_D;
 	return v ^ v >> 33;
-}
-
-/* A bijection of h for a given v and of v for a given h, and not commutative:
- * neither another value nor another order at one place can go unseen. */
-static uint64_t mix(uint64_t h, uint64_t v)
-{
-	h = (rotate(h, 29) ^ v * MIX_B) * MIX_A;
-	return h ^ h >> 32;
 }
 
 static uint64_t seed_of(uint64_t file_id, uint64_t index)
@@ -81,46 +68,6 @@ int hash_is_zero(const void *data, size_t len)
 		if (*p)
 			return 0;
 	return 1;
-}
-
-void hash_root_init(struct hash_root *r, uint64_t file_id)
-{
-	r->state[0] = avalanche(file_id ^ MIX_B);
-	r->state[1] = 0;
-}
-
-/* No leaf but one of zeros hashes to 0, so a 0 fed to mix() can only be the
- * mark of a run, and its length follows. */
-static uint64_t fold_run(uint64_t h, uint64_t run)
-{
-	return run ? mix(mix(h, 0), run) : h;
-}
-
-void hash_root_add(struct hash_root *r, const uint64_t *leaves, size_t n)
-{
-	uint64_t h = r->state[0], run = r->state[1];
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		if (!leaves[i]) {
-			run++;
-			continue;
-		}
-		h = mix(fold_run(h, run), leaves[i]);
-		run = 0;
-	}
-	r->state[0] = h;
-	r->state[1] = run;
-}
-
-void hash_root_add_zeros(struct hash_root *r, uint64_t n)
-{
-	r->state[1] += n;
-}
-
-uint64_t hash_root_done(struct hash_root *r, uint64_t size)
-{
-	return avalanche(mix(fold_run(r->state[0], r->state[1]), size));
 }
 
 uint64_t hash_entry(const char *name, size_t len, unsigned type, uint64_t file_id)

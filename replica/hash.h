@@ -24,20 +24,6 @@ uint64_t hash_leaf(uint64_t file_id, uint64_t index, const void *data, size_t le
 /* Whether len bytes are all zero. */
 int hash_is_zero(const void *data, size_t len);
 
-/*
- * Root over the leaf hashes of one file, fed in order by 64-bit values, and
- * its size. Zero leaves at any place count (they are part of the array), but
- * runs of zero leaves are folded to (0, run length) so that a sparse file of
- * terabytes costs nothing.
- */
-struct hash_root {
-	uint64_t state[2]; /* running hash, zero run not yet folded */
-};
-void hash_root_init(struct hash_root *r, uint64_t file_id);
-void hash_root_add(struct hash_root *r, const uint64_t *leaves, size_t n);
-void hash_root_add_zeros(struct hash_root *r, uint64_t n);
-uint64_t hash_root_done(struct hash_root *r, uint64_t size);
-
 /* One entry of a directory sum: name, type (S_IFMT >> 12), file id. The sum
  * of a directory is the wrapping 64-bit sum over its entries. */
 uint64_t hash_entry(const char *name, size_t len, unsigned type, uint64_t file_id);

@@ -153,15 +153,22 @@ static int root_record(const struct mirror *m, int rootfd, bool adopt)
 	return e < 0 ? e : record_store(&a, TYPE_OF(S_IFDIR), &r);
 }
 
-static int make_mirror(const char *dir, struct superblock sb, int i, bool adopt)
+/* The roots of a new volume have one mtime, an adopted one keeps its own. */
+static int make_mirror(const char *dir, struct superblock sb, int i, bool adopt,
+		       struct timespec ts[2])
 {
 	CLEANUP_CLOSE int root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_CLOSE int dot = -1;
 	struct mirror m = { .user_xattr = true, .trusted_xattr = true };
+	struct stat st;
 	int r;
 
-	if (root < 0)
+	if (root < 0 || fstat(root, &st) < 0)
 		return log_err(-errno, "%s", dir);
+	if (i == 0) {
+		ts[0] = st.st_atim;
+		ts[1] = st.st_mtim;
+	}
 	if (mkdirat(root, DOT_DIR, 0700) < 0)
 		return log_err(-errno, "%s/%s", dir, DOT_DIR);
 	dot = openat(root, DOT_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -170,7 +177,7 @@ static int make_mirror(const char *dir, struct superblock sb, int i, bool adopt)
 	m.dotfd = dot;
 	memcpy(sb.mirror_id, sb.members[i].id, UUID_LEN);
 	identity_of(root, &sb.fs_id, &sb.dir_ino);
-	r = root_record(&m, root, adopt);
+	r = futimens(root, ts) < 0 ? -errno : root_record(&m, root, adopt);
 	if (r == 0)
 		r = superblock_write(dot, &sb);
 	if (r == 0)
@@ -287,6 +294,7 @@ static int say_what(int n, const char *const *dirs, const struct init_options *o
 
 int init_volume(int n, const char *const *dirs, const struct init_options *opt)
 {
+	struct timespec ts[2];
 	struct superblock sb;
 	int r = init_check_dirs(n, dirs);
 
@@ -302,6 +310,6 @@ int init_volume(int n, const char *const *dirs, const struct init_options *opt)
 		return say_what(n, dirs, opt);
 	new_superblock(&sb, n, dirs, opt->adopt);
 	for (int i = 0; r == 0 && i < n; i++)
-		r = make_mirror(dirs[i], sb, i, opt->adopt);
+		r = make_mirror(dirs[i], sb, i, opt->adopt, ts);
 	return r == 0 && opt->adopt ? adopt_tree(n, dirs, opt) : r;
 }

@@ -67,6 +67,9 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/superblock.h \
 	%D%/tree.c \
 	%D%/tree.h \
+	%D%/tree_handles.c \
+	%D%/tree_names.c \
+	%D%/tree_priv.h \
 	%D%/verdict.c \
 	%D%/verdict.h \
 	%D%/volume.c \

@@ -160,7 +160,8 @@ static struct timespec time_for(const struct timespec *ts, bool wanted)
 	return now;
 }
 
-static int set_size(struct volume *v, uint32_t node, uint64_t size, bool kill, struct io_space *s)
+static int set_size(struct volume *v, uint32_t node, uint64_t size,
+		    const struct killer *kill, struct io_space *s)
 {
 	struct file *f = file_get(v, node);
 	int r;
@@ -172,13 +173,13 @@ static int set_size(struct volume *v, uint32_t node, uint64_t size, bool kill, s
 	else
 		r = file_truncate(v, f, s, size);
 	if (r == 0 && kill)
-		r = file_kill_privileges(v, f);
+		r = file_kill_privileges(v, f, kill);
 	file_put(v, f);
 	return r;
 }
 
 int op_setattr(struct volume *v, uint32_t node, const struct stat *in, unsigned want,
-	       bool kill_suid, struct io_space *s, struct stat *out)
+	       const struct killer *kill, struct io_space *s, struct stat *out)
 {
 	struct attr_change c = { .run = run_setattr, .what = "change of attributes", .st = in,
 				 .want = want & ~ATTR_SIZE };
@@ -187,7 +188,7 @@ int op_setattr(struct volume *v, uint32_t node, const struct stat *in, unsigned 
 	if (v->opt.read_only)
 		return -EROFS;
 	if (want & ATTR_SIZE)
-		r = set_size(v, node, (uint64_t)in->st_size, kill_suid, s);
+		r = set_size(v, node, (uint64_t)in->st_size, kill, s);
 	if (r == 0 && c.want) {
 		c.ts[0] = time_for(&in->st_atim, want & ATTR_ATIME);
 		c.ts[1] = time_for(&in->st_mtim, want & ATTR_MTIME);

@@ -104,6 +104,20 @@ static enum glance glance(struct volume *v, uint32_t parent, const char *name, b
 	return absent == mask ? GLANCE_ABSENT : GLANCE_ODD;
 }
 
+/* Mode, owner, xattrs and mtime against a sealed record. */
+static int meta_check(const struct at *a, const struct stat *st, const struct record *rec)
+{
+	uint32_t meta;
+	int r;
+
+	if (rec->flags & RECORD_OPEN)
+		return 0;
+	r = metahash(a, st, &meta);
+	if (r < 0)
+		return r;
+	return meta == rec->meta && ts_ns(&st->st_mtim) == rec->mtime ? 0 : -EUCLEAN;
+}
+
 /* The node behind an entry whose stat is known, by its record. */
 static int enter(struct volume *v, uint32_t parent, const char *name, int m,
 		 const struct stat *st, uint32_t *node)
@@ -116,6 +130,8 @@ static int enter(struct volume *v, uint32_t parent, const char *name, int m,
 	if (fd < 0)
 		return fd;
 	r = record_load(&a, TYPE_OF(st->st_mode), &rec);
+	if (r == 0)
+		r = meta_check(&a, st, &rec);
 	dirfd_put(v, parent, m, fd);
 	if (r < 0)
 		return r;

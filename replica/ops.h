@@ -34,10 +34,10 @@ int op_getattr(struct volume *v, uint32_t node, struct stat *st);
 #define ATTR_SIZE 8u
 #define ATTR_ATIME 16u
 #define ATTR_MTIME 32u
-/* want: bits above; in *st the values, times may hold UTIME_NOW. kill_suid: a size change
- * by somebody who must not keep setuid bits. */
+/* want: bits above; in *st the values, times may hold UTIME_NOW. kill (may be NULL): a
+ * size change by somebody who must not keep setuid bits. */
 int op_setattr(struct volume *v, uint32_t node, const struct stat *in, unsigned want,
-	       bool kill_suid, struct io_space *s, struct stat *out);
+	       const struct killer *kill, struct io_space *s, struct stat *out);
 
 /* mkdir, mknod, symlink: mode says which; target for symlinks. */
 struct make {

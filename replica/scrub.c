@@ -194,6 +194,7 @@ int walk_tree(struct check *c, const struct scrub_options *opt, uint32_t start)
 	struct walk w = { .c = c, .opt = opt };
 	int r;
 
+	check_scope(c);
 	tree_ref(c->v, start);
 	r = nodes_push(&w.todo, start);
 	while (r == 0 && w.todo.n) {
@@ -206,6 +207,7 @@ int walk_tree(struct check *c, const struct scrub_options *opt, uint32_t start)
 		tell(&w, start, true);
 	nodes_free(c->v, &w.todo);
 	nodes_free(c->v, &w.linked);
+	check_scope(NULL);
 	return r;
 }
 
@@ -214,10 +216,12 @@ int walk_one(struct check *c, uint32_t node)
 	struct walk w = { .c = c };
 	int r = 0;
 
+	check_scope(c);
 	if (tree_node(c->v, node)->type == TYPE_OF(S_IFDIR))
 		r = visit_dir(&w, node);
 	else
 		check_node(c, node);
+	check_scope(NULL);
 	nodes_free(c->v, &w.todo);
 	nodes_free(c->v, &w.linked);
 	return r;

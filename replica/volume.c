@@ -4,8 +4,10 @@
 #include "replica/volume.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "replica/base/log.h"
 
@@ -250,11 +252,16 @@ int volume_quarantine_bytes(struct volume *v, int bad, const struct quarantine_n
 int volume_quarantine_move(struct volume *v, int m, const struct quarantine_note *note,
 			   int parentfd, const char *name)
 {
-	int r;
+	int fd, r;
 
 	if (!v->m[m].has_quarantine)
 		return -EROFS;
-	r = quarantine_move(&v->m[m].quarantine, note, parentfd, name);
+	/* An O_PATH descriptor cannot be synced. */
+	fd = openat(parentfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	r = quarantine_move(&v->m[m].quarantine, note, fd, name);
+	close(fd);
 	if (r == 0)
 		volume_count(v, CNT_QUARANTINED, 1);
 	return r;

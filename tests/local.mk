@@ -91,5 +91,7 @@ dist_check_SCRIPTS += $(script_tests)
 TESTS += $(script_tests)
 EXTRA_DIST += \
 	%D%/lib.sh \
+	%D%/rot/kinds.sh \
+	%D%/rot/tree.sh \
 	%D%/rot/verbs.sh \
 	%D%/tsan.supp

@@ -38,7 +38,13 @@ work_in_tree() {
 	sync -f "$MNT/hello" || fail "sync"
 }
 
+trees_are_equal() {
+	tree_equal "$MNT" "$A" 2>/dev/null && tree_equal "$MNT" "$B" 2>/dev/null
+}
+
+# Times of directories may settle a moment later.
 plain_files() {
+	wait_until 15 trees_are_equal
 	same_trees "$MNT" "$A" "$B"
 	[ "$(cat "$A/hello")" = "$(printf 'hello\nmore')" ] || fail "the mirror has no plain file"
 }

@@ -169,7 +169,7 @@ check_facts() {
 }
 
 has_lines() {
-	[ "$(wc -l <"$1" 2>/dev/null || echo 0)" -ge "$2" ]
+	[ "$(2>/dev/null wc -l <"$1" || echo 0)" -ge "$2" ]
 }
 
 kill_while_writing() {

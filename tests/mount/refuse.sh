@@ -79,10 +79,10 @@ bad_places() {
 	refused "nested mirrors" 'inside|nested|within|below|contains' mirrorfs "$A:$A/dir" "$MNT"
 	refused "nested mirrors, turned" 'inside|nested|within|below|contains' \
 		mirrorfs "$A/dir:$A" "$MNT"
-	refused "mount point inside a mirror" 'inside|within|below|contains' \
+	refused "mount point inside a mirror" 'inside|lies in|within|below|contains' \
 		mirrorfs "$A:$B" "$A/dir"
-	refused "mount point is a mirror" 'inside|same|within|mirror' mirrorfs "$A:$B" "$A"
-	refused "mirror inside the mount point" 'inside|within|below|contains' \
+	refused "mount point is a mirror" 'inside|lies in|same|within|mirror' mirrorfs "$A:$B" "$A"
+	refused "mirror inside the mount point" 'inside|lies in|within|below|contains' \
 		mirrorfs "$A:$B" "$WORK"
 	rmdir "$A/dir"
 }

@@ -5,7 +5,7 @@
 # every damaged path, keeps the bad bytes; the second finds nothing; the mirrors
 # are as before.
 #
-# MIRRORFS_TEST_SEED replays; MIRRORFS_ROT_KINDS="flip zero" limits the kinds;
+# MIRRORFS_TEST_SEED replays; MIRRORFS_ROT_KINDS=flip,zero limits the kinds;
 # MIRRORFS_ROT_DAMAGES is the number of each (6).
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -20,6 +20,7 @@ require_program getfattr setfattr perl rsync
 SEED=${MIRRORFS_TEST_SEED:-$(od -An -tu4 -N 4 /dev/urandom | tr -d ' ')}
 DAMAGES=${MIRRORFS_ROT_DAMAGES:-6}
 KINDS=${MIRRORFS_ROT_KINDS:-$(rot -l)}
+KINDS=${KINDS//,/ }
 SRC=$WORK/source
 A=$WORK/a
 B=$WORK/b

@@ -307,8 +307,9 @@ static void test_report_sparse(void **state)
 		struct scrub_finding f;
 		const char *text;
 	} rows[] = {
-		{ { .path = "x", .found = "no copy matches", .action = "lost", .item = "!fc........",
-		    .len = 1 }, "!fc........ x: bytes 0-0: no copy matches: lost\n" },
+		{ { .path = "x", .found = "no copy matches", .action = "lost",
+		    .item = "!fc........", .len = 1 },
+		  "!fc........ x: bytes 0-0: no copy matches: lost\n" },
 		{ { .path = "", .member = "/b", .found = "missing", .action = "left" },
 		  "            .: on /b: missing: left\n" },
 		{ { .path = "x", .found = "odd", .action = "kept" }, "            x: odd: kept\n" },
