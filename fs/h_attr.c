@@ -109,5 +109,6 @@ void h_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 
 	if (size > WORKER_TEXT)
 		size = WORKER_TEXT;
-	reply_xattr(req, op_listxattr(vol(), (uint32_t)ino, buf, size), buf, size);
+	reply_xattr(req, op_listxattr(vol(), (uint32_t)ino, fuse_req_ctx(req)->uid == 0,
+				      buf, size), buf, size);
 }

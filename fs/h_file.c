@@ -63,7 +63,6 @@ void h_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	(void)ino;
 	if (f) {
-		file_released(vol(), f);
 		handle_free(vol(), fi->fh);
 		file_put(vol(), f);
 	}

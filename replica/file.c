@@ -92,11 +92,28 @@ struct file *file_get(struct volume *v, uint32_t node)
 	return f;
 }
 
+/* Nobody but the seal queue will be left: descriptors are given back, so that
+ * a burst of new files does not use them up. */
+static void close_idle(struct volume *v, struct file *f)
+{
+	bool idle;
+
+	tree_lock(v);
+	idle = f->users == 2 && f->queued;
+	tree_unlock(v);
+	if (!idle || pthread_rwlock_trywrlock(&f->lock) != 0)
+		return;
+	for (int m = 0; m < MAX_MIRRORS; m++)
+		file_close_fd(f, m);
+	pthread_rwlock_unlock(&f->lock);
+}
+
 void file_put(struct volume *v, struct file *f)
 {
 	uint32_t node = f->node;
 	bool last;
 
+	close_idle(v, f);
 	tree_lock(v);
 	last = --f->users == 0;
 	if (last)
@@ -168,21 +185,6 @@ int file_fd(struct volume *v, struct file *f, int m, bool write)
 	}
 	pthread_mutex_unlock(&f->fd_lock);
 	return fd;
-}
-
-void file_released(struct volume *v, struct file *f)
-{
-	bool busy;
-
-	tree_lock(v);
-	busy = f->users > 2; /* this handle and the seal queue */
-	tree_unlock(v);
-	if (busy)
-		return;
-	pthread_rwlock_wrlock(&f->lock);
-	for (int m = 0; m < MAX_MIRRORS; m++)
-		file_close_fd(f, m);
-	pthread_rwlock_unlock(&f->lock);
 }
 
 int file_at(struct volume *v, struct file *f, int m, struct loc *l, struct at *a)

@@ -91,9 +91,6 @@ void file_close_fd(struct file *f, int m);
 int file_at(struct volume *v, struct file *f, int m, struct loc *l, struct at *a);
 void file_at_done(struct volume *v, struct loc *l);
 
-/* A handle goes: descriptors of closed files are given back early. */
-void file_released(struct volume *v, struct file *f);
-
 /* The object changes now: OPEN goes into the records first. Exclusive. */
 int file_mark(struct volume *v, struct file *f);
 void file_changed(struct volume *v, struct file *f);

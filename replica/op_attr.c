@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +18,17 @@
 #include "replica/resync.h"
 #include "replica/tree.h"
 #include "replica/verdict.h"
+
+bool op_is_limit(int e)
+{
+	static const int limits[] = { ENAMETOOLONG, EILSEQ, EOPNOTSUPP, EMLINK, EINVAL, E2BIG,
+				      ERANGE, EOVERFLOW };
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+		if (e == limits[i])
+			return true;
+	return false;
+}
 
 int op_verdict(struct volume *v, uint32_t asked, const int *result, const char *what,
 	       uint32_t parent, const char *name)
@@ -51,6 +63,40 @@ struct attr_change {
 	bool kill_sgid;
 };
 
+/*
+ * An xattr that one filesystem has no room for (its inode's, not the disk's)
+ * is refused on all: the others get back the value which that one still has.
+ */
+static void undo_setxattr(struct volume *v, const struct loc *l, uint32_t asked,
+			  const struct attr_change *c, int *result)
+{
+	int err = 0, from = -1;
+	struct at a;
+	char *old = NULL;
+	ssize_t n;
+
+	FOR_EACH_BIT(m, asked)
+		if (result[m] == -ENOSPC || op_is_limit(-result[m])) {
+			err = result[m];
+			from = (int)m;
+		}
+	if (!err || loc_at(v, l, from, &a) < 0)
+		return;
+	n = at_getxattr_all(&a, c->name, &old);
+	FOR_EACH_BIT(m, asked) {
+		if (result[m] == 0 && loc_at(v, l, (int)m, &a) == 0) {
+			if (n >= 0)
+				at_setxattr(&a, c->name, old, (size_t)n, 0);
+			else
+				at_removexattr(&a, c->name);
+		}
+		result[m] = err;
+	}
+	free(old);
+}
+
+static int run_setxattr(const struct at *a, const struct attr_change *c);
+
 static int run_everywhere(struct volume *v, uint32_t node, const struct attr_change *c)
 {
 	uint32_t mask = volume_in_sync(v), asked = 0;
@@ -70,6 +116,8 @@ static int run_everywhere(struct volume *v, uint32_t node, const struct attr_cha
 		r = loc_at(v, &l, (int)m, &a);
 		result[m] = r < 0 ? r : c->run(&a, c);
 	}
+	if (c->run == run_setxattr)
+		undo_setxattr(v, &l, asked, c, result);
 	loc_put(v, &l);
 	return op_verdict(v, asked, result, c->what, node, NULL);
 }

@@ -312,15 +312,17 @@ static ssize_t listxattr_one(const struct at *a, void *arg)
 	return at_listxattr_all(a, &t->buf);
 }
 
-/* The list without the record's own name. */
-static size_t filter(char *list, size_t len)
+/* The list without the record's own name, and for the unprivileged without
+ * what only root may read. */
+static size_t filter(char *list, size_t len, bool trusted)
 {
 	size_t kept = 0;
 
 	for (size_t at = 0; at < len;) {
 		size_t n = strlen(list + at) + 1;
 
-		if (!record_is_xattr(list + at)) {
+		if (!record_is_xattr(list + at) &&
+		    (trusted || strncmp(list + at, "trusted.", 8) != 0)) {
 			memmove(list + kept, list + at, n);
 			kept += n;
 		}
@@ -329,14 +331,14 @@ static size_t filter(char *list, size_t len)
 	return kept;
 }
 
-ssize_t op_listxattr(struct volume *v, uint32_t node, char *buf, size_t size)
+ssize_t op_listxattr(struct volume *v, uint32_t node, bool trusted, char *buf, size_t size)
 {
 	struct text t = { NULL, 0, NULL };
 	ssize_t n = read_inode(v, node, listxattr_one, &t);
 
 	if (n < 0)
 		return n;
-	n = (ssize_t)filter(t.buf, (size_t)n);
+	n = (ssize_t)filter(t.buf, (size_t)n, trusted);
 	if (size && (size_t)n > size)
 		n = -ERANGE;
 	else if (size)

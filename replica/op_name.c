@@ -144,6 +144,24 @@ static void retry_strangers(struct birth *b, const int *dfd, int *result)
 			result[m] = born_on(b, (int)m, dfd[m]);
 }
 
+/* What a lesser filesystem cannot hold is refused on all: the others undo. */
+static void undo_partial(struct birth *b, const int *dfd, int *result)
+{
+	int err = 0;
+
+	FOR_EACH_BIT(m, b->asked)
+		if (op_is_limit(-result[m]))
+			err = result[m];
+	FOR_EACH_BIT(m, err ? b->asked : 0) {
+		if (result[m] == 0 && b->make != make_tmpfile)
+			unlinkat(dfd[m], b->name, S_ISDIR(b->rec.type << 12) ? AT_REMOVEDIR : 0);
+		if (b->fd[m] >= 0)
+			close(b->fd[m]);
+		b->fd[m] = -1;
+		result[m] = err;
+	}
+}
+
 static void stat_newborn(struct birth *b, const int *dfd, const int *result)
 {
 	int p = volume_preferred(b->v, b->rec.id);
@@ -173,6 +191,7 @@ static int birth_run(struct birth *b, const char *what)
 		result[m] = born_on(b, (int)m, dfd[m]);
 	if (b->make != make_tmpfile)
 		retry_strangers(b, dfd, result);
+	undo_partial(b, dfd, result);
 	stat_newborn(b, dfd, result);
 	dirfds_put(v, b->d->node, b->asked, dfd);
 	r = op_verdict(v, b->asked, result, what, b->d->node, b->name);

@@ -61,7 +61,8 @@ int op_rename(struct volume *v, uint32_t p1, const char *n1, uint32_t p2, const 
 ssize_t op_readlink(struct volume *v, uint32_t node, char *buf, size_t size);
 
 ssize_t op_getxattr(struct volume *v, uint32_t node, const char *name, void *buf, size_t size);
-ssize_t op_listxattr(struct volume *v, uint32_t node, char *buf, size_t size);
+/* trusted: the caller may see trusted.* names. */
+ssize_t op_listxattr(struct volume *v, uint32_t node, bool trusted, char *buf, size_t size);
 /* kill_sgid: an ACL by somebody outside the file's group takes the setgid bit away. */
 int op_setxattr(struct volume *v, uint32_t node, const char *name, const void *value,
 		size_t size, int flags, bool kill_sgid);
@@ -85,6 +86,9 @@ uint64_t op_entry_id(struct volume *v, uint32_t parent, const char *name, uint8_
 int op_check_name(uint32_t parent, const char *name, bool making);
 /* Fills in what a mirror's stat cannot know. */
 void op_fix_stat(struct volume *v, uint32_t node, struct stat *st);
+/* Whether errno e tells of a limit of one filesystem (length of names or
+ * values, kinds of objects): then the operation is refused on all mirrors. */
+bool op_is_limit(int e);
 /* Writes bits of the verdict: ejects, returns the reply. */
 int op_verdict(struct volume *v, uint32_t asked, const int *result, const char *what,
 	       uint32_t parent, const char *name);

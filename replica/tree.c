@@ -241,6 +241,11 @@ void tree_forget(struct volume *v, uint32_t node, uint64_t n)
 	tree_lock(v);
 	nd = node_at(v->tree, node);
 	nd->nlookup -= n < nd->nlookup ? n : nd->nlookup;
+	/* What is open counts as looked up: nobody will ask by the pins again. */
+	if (nd->nlookup == 0 && nd->pin) {
+		tree_close_pins(v->tree, nd);
+		nd->pin = 0;
+	}
 	reap_locked(v, node, &gone);
 	tree_unlock(v);
 	tree_remove_hashes(v, gone);
