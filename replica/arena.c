@@ -84,7 +84,6 @@ uint32_t arena_alloc(struct arena_table *t)
 		slot = (uint32_t)(*high)++;
 	else
 		return 0;
-	memset(arena_slot(t, slot), 0, t->slot);
 	return slot;
 }
 

@@ -43,7 +43,8 @@ struct arena_spec {
 int arena_create(struct arena *a, struct arena_table *tables, const struct arena_spec *spec,
 		 int n);
 void arena_destroy(struct arena *a, struct arena_table *tables, int n);
-/* A zeroed slot, or 0 when the table is full. */
+/* A slot, or 0 when the table is full. Zeroed, but for what the owner wrote
+ * into it after freeing it. */
 uint32_t arena_alloc(struct arena_table *t);
 void arena_free(struct arena_table *t, uint32_t slot);
 

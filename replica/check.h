@@ -19,6 +19,7 @@ struct check {
 	struct volume *v;
 	bool deep;           /* read all content, from the medium */
 	bool dry_run;        /* find, change nothing */
+	uint8_t type;        /* of the object at hand, for reports */
 	bool adopt;          /* what has no record is the user's: give it one */
 	uint32_t mask;       /* members looked at and healed */
 	uint32_t sources;    /* members that may be believed (in-sync) */

@@ -16,22 +16,40 @@
 #include "replica/tree.h"
 
 static const struct finding_info {
-	const char *item;     /* as rsync itemises: see mirrorctl(8) */
+	const char *item;     /* as rsync itemises, X to be filled in: see mirrorctl(8) */
 	enum counter counter; /* raised when corrected; CNT_MAX: none */
 } finding_info[] = {
-	[FIND_LEAF] = { ">fc........", CNT_MAX },
-	[FIND_SIZE] = { ">f.s.......", CNT_FILES_REPAIRED },
-	[FIND_MISSING] = { ">f+++++++++", CNT_FILES_REPAIRED },
-	[FIND_TYPE] = { ">fT........", CNT_FILES_REPAIRED },
-	[FIND_RECORD] = { ".f........r", CNT_RECORDS_REPAIRED },
-	[FIND_META] = { ".f...pog.ax", CNT_FILES_REPAIRED },
-	[FIND_HASHES] = { ".f........h", CNT_RECORDS_REPAIRED },
-	[FIND_FOREIGN] = { "*foreign   ", CNT_FOREIGN },
-	[FIND_LINK] = { "hf+++++++++", CNT_FILES_REPAIRED },
-	[FIND_STALE] = { "*stale     ", CNT_MAX },
-	[FIND_NAMES] = { ".d........n", CNT_RECORDS_REPAIRED },
-	[FIND_UNVERIFIED] = { ".f........u", CNT_MAX },
+	[FIND_LEAF] = { ">Xc........", CNT_MAX },
+	[FIND_SIZE] = { ">X.s.......", CNT_FILES_REPAIRED },
+	[FIND_MISSING] = { "cX+++++++++", CNT_FILES_REPAIRED },
+	[FIND_TYPE] = { "*X.........", CNT_MAX },
+	[FIND_RECORD] = { ".X......u..", CNT_RECORDS_REPAIRED },
+	[FIND_META] = { ".X..tpog.ax", CNT_FILES_REPAIRED },
+	[FIND_HASHES] = { ".X......u..", CNT_RECORDS_REPAIRED },
+	[FIND_FOREIGN] = { "*X.........", CNT_FOREIGN },
+	[FIND_LINK] = { "hX+++++++++", CNT_FILES_REPAIRED },
+	[FIND_STALE] = { "*X.........", CNT_MAX },
+	[FIND_NAMES] = { ".X......u..", CNT_RECORDS_REPAIRED },
+	[FIND_UNVERIFIED] = { ".X......u..", CNT_MAX },
 };
+
+static char type_letter(uint8_t type)
+{
+	switch (MODE_OF(type)) {
+	case S_IFDIR:
+		return 'd';
+	case S_IFLNK:
+		return 'L';
+	case S_IFBLK:
+	case S_IFCHR:
+		return 'D';
+	case S_IFIFO:
+	case S_IFSOCK:
+		return 'S';
+	default:
+		return 'f';
+	}
+}
 
 static bool is_corrected(const char *action)
 {
@@ -50,6 +68,9 @@ void check_report(struct check *c, enum finding_kind kind, const char *path, uin
 	f.member = member >= 0 ? volume_path(v, member) : NULL;
 	f.source = source >= 0 ? volume_path(v, source) : NULL;
 	snprintf(f.item, sizeof(f.item), "%s", info->item);
+	f.item[1] = kind == FIND_NAMES ? 'd' : type_letter(c->type);
+	if (strcmp(action, "lost") == 0)
+		f.item[0] = '!';
 	if (corrected && info->counter != CNT_MAX)
 		volume_count(v, info->counter, 1);
 	if (c->stats) {
@@ -465,6 +486,7 @@ int settle_entry(struct check *c, struct dir *d, const char *name, const struct 
 
 	if (r < 0)
 		return r;
+	c->type = t->type;
 	look(c, d->node, name, &s);
 	FOR_EACH_BIT(m, c->dry_run ? 0 : s.there & c->mask & ~t->have)
 		banish(c, d, name, (int)m, c->sources & 1u << m ? FIND_TYPE : FIND_STALE,

@@ -374,12 +374,37 @@ static int open_found(int n, const char *const *dirs, struct volume *v)
 	return r;
 }
 
+/* A mirror whose very directory is gone is missing, too. Returns how many of
+ * dirs are left in *there. */
+static int existing_dirs(int n, const char *const *dirs, bool degraded, const char **there)
+{
+	int k = 0;
+
+	for (int i = 0; i < n && i < MAX_MIRRORS; i++) {
+		if (access(dirs[i], F_OK) < 0 && errno == ENOENT) {
+			if (!degraded)
+				return log_err(-ENOENT, "mirror %s (-o degraded goes on without it)",
+					       dirs[i]);
+			log_warn("%s: no such directory: going on without this mirror", dirs[i]);
+			continue;
+		}
+		there[k++] = dirs[i];
+	}
+	return k;
+}
+
 int volume_open(int n, const char *const *dirs, const struct volume_options *o,
 		struct volume **out)
 {
+	const char *there[MAX_MIRRORS];
 	struct volume *v;
-	int r = init_check_dirs(n, dirs);
+	int r;
 
+	n = existing_dirs(n, dirs, o->degraded, there);
+	if (n < 0)
+		return n;
+	dirs = there;
+	r = init_check_dirs(n, dirs);
 	if (r < 0)
 		return r;
 	v = volume_alloc(o);

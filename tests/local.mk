@@ -90,8 +90,15 @@ script_tests = \
 dist_check_SCRIPTS += $(script_tests)
 TESTS += $(script_tests)
 EXTRA_DIST += \
+	%D%/bench.sh \
 	%D%/lib.sh \
 	%D%/rot/kinds.sh \
 	%D%/rot/tree.sh \
 	%D%/rot/verbs.sh \
 	%D%/tsan.supp
+
+# Ratios, no verdict; about three minutes.
+bench: mirrorfs mirrorctl
+	$(AM_TESTS_ENVIRONMENT) $(BASH_PROGRAM) '$(abs_top_srcdir)'/%D%/bench.sh
+
+.PHONY: bench
