@@ -71,32 +71,28 @@ static bool alike(const struct stat *a, const struct stat *b)
 /* What one pass over the mirrors says of a name. */
 enum glance { GLANCE_OK, GLANCE_ABSENT, GLANCE_ODD };
 
+/* st[m] is filled in for every member that has the name. */
 static enum glance glance(struct volume *v, uint32_t parent, const char *name, bool flux,
-			  int prefer, struct stat *st)
+			  struct stat st[MAX_MIRRORS])
 {
 	uint32_t mask = volume_in_sync(v), there = 0, absent = 0;
-	int fd[MAX_MIRRORS];
-	struct stat got;
-	bool same = true, have = false;
+	int fd[MAX_MIRRORS], first = -1;
+	bool same = true;
 
 	dirfds_get(v, parent, mask, fd);
-	if (fd[prefer] >= 0 && fstatat(fd[prefer], name, st, AT_SYMLINK_NOFOLLOW) == 0) {
-		have = true;
-		there |= 1u << prefer;
-	} else if (fd[prefer] >= 0 && errno == ENOENT) {
-		absent |= 1u << prefer;
-	}
-	FOR_EACH_BIT(m, mask & ~(1u << prefer)) {
+	FOR_EACH_BIT(m, mask) {
 		if (fd[m] < 0)
 			continue;
-		if (fstatat(fd[m], name, &got, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (fstatat(fd[m], name, &st[m], AT_SYMLINK_NOFOLLOW) < 0) {
 			if (errno == ENOENT)
 				absent |= 1u << m;
 			continue;
 		}
 		there |= 1u << m;
-		same &= !have || (flux ? (got.st_mode & S_IFMT) == (st->st_mode & S_IFMT) :
-				  alike(st, &got));
+		if (first < 0)
+			first = (int)m;
+		same &= flux ? (st[m].st_mode & S_IFMT) == (st[first].st_mode & S_IFMT) :
+			alike(&st[first], &st[m]);
 	}
 	dirfds_put(v, parent, mask, fd);
 	if (there == mask && same)
@@ -118,25 +114,42 @@ static int meta_check(const struct at *a, const struct stat *st, const struct re
 	return meta == rec->meta && ts_ns(&st->st_mtim) == rec->mtime ? 0 : -EUCLEAN;
 }
 
-/* The node behind an entry whose stat is known, by its record. */
-static int enter(struct volume *v, uint32_t parent, const char *name, int m,
-		 const struct stat *st, uint32_t *node)
+/* Record of parent/name on mirror m, found to fit the object there. */
+static int fitting_record(struct volume *v, uint32_t parent, const char *name, int m,
+			  const struct stat *st, struct record *rec)
 {
 	int fd = dirfd_get(v, parent, m), r;
 	struct at a = { .mirror = &v->m[m], .fd = fd, .name = name };
-	struct record rec;
-	uint32_t known;
 
 	if (fd < 0)
 		return fd;
-	r = record_load(&a, TYPE_OF(st->st_mode), &rec);
+	r = record_load(&a, TYPE_OF(st->st_mode), rec);
 	if (r == 0)
-		r = meta_check(&a, st, &rec);
+		r = meta_check(&a, st, rec);
 	dirfd_put(v, parent, m, fd);
+	return r;
+}
+
+/*
+ * The node behind a name not met before, by its record. The mirror that will
+ * answer for it is chosen by its id, which the record tells: so it may take a
+ * second look.
+ */
+static int enter(struct volume *v, uint32_t parent, const char *name,
+		 const struct stat st[MAX_MIRRORS], uint32_t *node)
+{
+	int m = volume_preferred(v, tree_node(v, parent)->id), own;
+	struct record rec;
+	uint32_t known;
+	int r = fitting_record(v, parent, name, m, &st[m], &rec);
+
+	own = r == 0 ? volume_preferred(v, rec.id) : m;
+	if (own != m)
+		r = fitting_record(v, parent, name, own, &st[own], &rec);
 	if (r < 0)
 		return r;
 	known = tree_find_id(v, rec.id);
-	if (!known && rec.flags & RECORD_OPEN && !S_ISDIR(st->st_mode))
+	if (!known && rec.flags & RECORD_OPEN && rec.type != TYPE_OF(S_IFDIR))
 		return -EUCLEAN; /* of an earlier life: to be settled first */
 	r = tree_enter(v, rec.id, rec.type, parent, name, node);
 	if (r == 0 && !known && !(rec.flags & RECORD_OPEN))
@@ -149,17 +162,20 @@ static int enter(struct volume *v, uint32_t parent, const char *name, int m,
 static int lookup_once(struct volume *v, uint32_t parent, const char *name, struct entry *e)
 {
 	uint32_t known = tree_find(v, parent, name);
-	uint64_t id = known ? tree_node(v, known)->id : tree_node(v, parent)->id;
-	int p = volume_preferred(v, id), r = 0;
-	enum glance g = glance(v, parent, name, in_flux(v, known), p, &e->st);
+	struct stat st[MAX_MIRRORS];
+	enum glance g = glance(v, parent, name, in_flux(v, known), st);
+	int r = 0;
 
 	if (g == GLANCE_OK && !known)
-		r = enter(v, parent, name, p, &e->st, &known);
-	if (g == GLANCE_OK && r == 0 && tree_node(v, known)->type == TYPE_OF(e->st.st_mode)) {
-		e->node = known;
-		e->gen = tree_node(v, known)->gen;
-		op_fix_stat(v, known, &e->st);
-		return 0;
+		r = enter(v, parent, name, st, &known);
+	if (g == GLANCE_OK && r == 0) {
+		e->st = st[volume_preferred(v, tree_node(v, known)->id)];
+		if (tree_node(v, known)->type == TYPE_OF(e->st.st_mode)) {
+			e->node = known;
+			e->gen = tree_node(v, known)->gen;
+			op_fix_stat(v, known, &e->st);
+			return 0;
+		}
 	}
 	if (known)
 		tree_unref(v, known);
