@@ -485,7 +485,8 @@ static void check_pages(struct check *c, struct file *f)
 
 		tree_path(c->v, f->node, path, sizeof(path));
 		if (!c->dry_run)
-			leaves_store(c->v, f, 1u << m, f->rec.gen, true, &failed);
+			leaves_store(c->v, f, 1u << m, f->rec.gen + f->marked, true,
+				     &failed);
 		check_report(c, FIND_HASHES, path, 0, 0, (int)m, -1, "leaf hashes differ",
 			     c->dry_run ? "would repair" : failed ? "repair failed" : "repaired");
 	}

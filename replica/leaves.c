@@ -364,6 +364,8 @@ void leaves_store(struct volume *v, struct file *f, uint32_t mask, uint64_t gen,
 	FOR_EACH_BIT(m, mask)
 		if (store_on(v, f, (int)m, gen, all) < 0)
 			*bad |= 1u << m;
+	if (all) /* one mirror is being filled: the others still wait for theirs */
+		return;
 	for (uint64_t no = 0; no < f->n_page; no++)
 		if (f->page[no] && f->page[no]->dirty) {
 			f->page[no]->p.gen = gen;

@@ -111,7 +111,8 @@ static int make_file(struct rebuild *b, int tmp)
 	if (b->f->large && b->f->size > SMALL_MAX) {
 		r = leaves_load(b->c->v, b->f, 0, leaves_of(b->f->size));
 		if (r == 0)
-			leaves_store(b->c->v, b->f, 1u << b->m, b->f->rec.gen, true, &bad);
+			leaves_store(b->c->v, b->f, 1u << b->m, b->f->rec.gen + b->f->marked, true,
+				     &bad);
 	}
 	return r < 0 ? r : bad ? -EIO : fsync(fd) < 0 ? -errno : 0;
 }

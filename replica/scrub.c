@@ -107,6 +107,18 @@ static int relink(struct volume *v, int m, uint32_t dir, const char *name, uint3
 	return r;
 }
 
+static void keep_dir_times(struct check *c, uint32_t dir)
+{
+	struct dir *d = dir_get(c->v, dir);
+
+	if (!d)
+		return;
+	pthread_mutex_lock(&d->lock);
+	level_dir_times(c, d, c->sources);
+	pthread_mutex_unlock(&d->lock);
+	dir_put(c->v, d);
+}
+
 static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t node)
 {
 	struct volume *v = w->c->v;
@@ -124,6 +136,7 @@ static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t
 			continue;
 		tree_path_of(v, dir, name, path, sizeof(path));
 		r = w->c->dry_run ? 0 : relink(v, (int)m, dir, name, parent, other);
+		keep_dir_times(w->c, dir);
 		check_report(w->c, FIND_LINK, path, 0, 0, (int)m, -1,
 			     "names of one file are two files",
 			     w->c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");

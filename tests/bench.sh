@@ -21,7 +21,7 @@ ROUNDS=${BENCH_ROUNDS:-3}
 LIMIT=${BENCH_SECONDS:-100}
 GROUPS_WANTED=${BENCH_GROUPS:-stream random small tree}
 BIG=128     # MiB of the large file
-SMALL=1000  # small files
+SMALL=2000  # small files
 A=$WORK/a
 B=$WORK/b
 MNT=$WORK/mnt
@@ -46,7 +46,7 @@ timed() {
 		start=${EPOCHREALTIME//[!0-9]/}
 		"$@" || broken "$TARGET: $step"
 		stop=${EPOCHREALTIME//[!0-9]/}
-		sum=$((sum + ${TOOK:-stop - start}))
+		sum=$((sum + ${TOOK:-$((stop - start))}))
 	done
 	printf '%s\t%s\t%s\n' "$step" "$TARGET" "$sum" >>"$TIMES"
 }
@@ -143,12 +143,12 @@ group_random() {
 	cold
 	if command -v fio >/dev/null; then
 		reads "random read, cold, 4 KiB" fio_run randread 8m
-		timed "random write, 4 KiB" fio_run randwrite 16m
+		timed "random write, 4 KiB" fio_run randwrite 32m
 		timed "random write and fdatasync" fio_run randwrite 800k --fdatasync=1
 	fi
-	timed "append, 4 KiB" append 4000 4096 0
-	timed "append, 100 bytes" append 4000 100 0
-	timed "append and fsync" append 100 4096 1
+	timed "append, 4 KiB" append 8000 4096 0
+	timed "append, 100 bytes" append 8000 100 0
+	timed "append and fsync" append 200 4096 1
 }
 
 # --- small files -------------------------------------------------------------

@@ -65,6 +65,8 @@ skip() {
 
 fail() {
 	say "FAILED: $*" >&2
+	# What the volumes themselves have to say of it.
+	tail -n 8 "$WORK"/*/.mirrorfs/events "$WORK"/*/*/.mirrorfs/events 2>/dev/null >&2
 	exit 1
 }
 

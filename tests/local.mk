@@ -99,6 +99,7 @@ EXTRA_DIST += \
 
 # Ratios, no verdict; about three minutes.
 bench: mirrorfs mirrorctl
-	$(AM_TESTS_ENVIRONMENT) $(BASH_PROGRAM) '$(abs_top_srcdir)'/%D%/bench.sh
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+		$(BASH_PROGRAM) '$(abs_top_srcdir)/%D%/bench.sh'
 
 .PHONY: bench
