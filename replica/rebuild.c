@@ -266,6 +266,7 @@ int rebuild_object(struct check *c, struct dir *d, const char *name, uint32_t no
 		dirfd_put(c->v, d->node, src, b.from_fd);
 	if (b.to_fd >= 0)
 		dirfd_put(c->v, d->node, m, b.to_fd);
+	level_dir_times(c, d, 1u << src);
 	check_report(c, FIND_MISSING, path, 0, 0, m, src, r < 0 ? strerror(-r) : "missing",
 		     r < 0 ? "repair failed" : "repaired");
 	return r;

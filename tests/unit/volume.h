@@ -390,9 +390,17 @@ static inline void bed_seal(struct bed *b)
 	assert_int_equal(seal_pending(b->v), 0);
 }
 
+static inline void bed_tell(const struct scrub_finding *f, void *arg)
+{
+	(void)arg;
+	print_message("  %s %s [%llu,+%llu] %s: %s, %s\n", f->item, f->path,
+		      (unsigned long long)f->off, (unsigned long long)f->len,
+		      f->member ? f->member : "-", f->found, f->action);
+}
+
 static inline struct scrub_stats bed_scrub(struct bed *b, bool dry_run)
 {
-	const struct scrub_options opt = { .dry_run = dry_run };
+	const struct scrub_options opt = { .dry_run = dry_run, .finding = bed_tell };
 	struct scrub_stats s;
 
 	assert_int_equal(scrub_run(b->v, &opt, &s), 0);
