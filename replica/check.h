@@ -40,7 +40,8 @@ enum finding_kind {
 	FIND_MISSING,    /* object not there */
 	FIND_TYPE,       /* something else of that name */
 	FIND_RECORD,     /* record lost or wrong */
-	FIND_META,       /* mode, owner, xattrs, times */
+	FIND_META,       /* mode, owner, xattrs */
+	FIND_MTIME,
 	FIND_HASHES,     /* page of the hash file */
 	FIND_FOREIGN,    /* nobody's entry */
 	FIND_LINK,       /* names of one file are not one inode */

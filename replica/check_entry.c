@@ -24,7 +24,8 @@ static const struct finding_info {
 	[FIND_MISSING] = { "cX+++++++++", CNT_FILES_REPAIRED },
 	[FIND_TYPE] = { "*X.........", CNT_MAX },
 	[FIND_RECORD] = { ".X......u..", CNT_RECORDS_REPAIRED },
-	[FIND_META] = { ".X..tpog.ax", CNT_FILES_REPAIRED },
+	[FIND_META] = { ".X...pog.ax", CNT_FILES_REPAIRED },
+	[FIND_MTIME] = { ".X..t......", CNT_FILES_REPAIRED },
 	[FIND_HASHES] = { ".X......u..", CNT_RECORDS_REPAIRED },
 	[FIND_FOREIGN] = { "*X.........", CNT_FOREIGN },
 	[FIND_LINK] = { "hX+++++++++", CNT_FILES_REPAIRED },
@@ -144,15 +145,26 @@ static uint32_t agreeing(const struct seen *s, uint32_t of, const struct truth *
 
 /* ---- metadata ---- */
 
-static bool meta_matches(const struct check *c, const struct seen *s, int m, const struct at *a,
-			 const struct record *rec)
+static bool meta_matches(const struct at *a, const struct stat *st, const struct record *rec)
 {
 	uint32_t meta;
 
-	(void)c;
-	if (metahash(a, &s->st[m], &meta) < 0 || meta != rec->meta)
-		return false;
-	return ts_ns(&s->st[m].st_mtim) == rec->mtime;
+	return metahash(a, st, &meta) == 0 && meta == rec->meta;
+}
+
+/* The mtime is in the record itself: no copy is needed to put it back. */
+static void check_mtime(struct check *c, const char *path, int m, const struct at *a,
+			const struct record *rec)
+{
+	struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, ns_ts(rec->mtime) };
+	struct stat st;
+	int r;
+
+	if (at_stat(a, &st) < 0 || ts_ns(&st.st_mtim) == rec->mtime)
+		return;
+	r = c->dry_run ? 0 : at_utimens(a, ts);
+	check_report(c, FIND_MTIME, path, 0, 0, m, -1, "mtime is not the recorded one",
+		     c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
 }
 
 /*
@@ -164,8 +176,8 @@ static bool meta_matches(const struct check *c, const struct seen *s, int m, con
 static bool check_meta(struct check *c, struct dir *d, const char *name, const struct seen *s,
 		       uint32_t have, const struct record *rec)
 {
-	bool accept = false;
 	int fd[MAX_MIRRORS], src = -1;
+	bool accept = false;
 	uint32_t bad = 0;
 	char path[4096];
 
@@ -175,7 +187,7 @@ static bool check_meta(struct check *c, struct dir *d, const char *name, const s
 
 		if (fd[m] < 0)
 			continue;
-		if (!meta_matches(c, s, (int)m, &a, rec))
+		if (!meta_matches(&a, &s->st[m], rec))
 			bad |= 1u << m;
 		else if (src < 0)
 			src = (int)m;
@@ -187,7 +199,7 @@ static bool check_meta(struct check *c, struct dir *d, const char *name, const s
 		bad &= ~(1u << src);
 		volume_count(c->v, CNT_UNCORRECTED, 1);
 		check_report(c, FIND_META, path, 0, 0, -1, -1,
-			     "mode, owner, xattrs or mtime changed on all mirrors", "kept");
+			     "mode, owner or xattrs changed on all mirrors", "kept");
 	}
 	FOR_EACH_BIT(m, src >= 0 ? bad : 0) {
 		struct at from = { .mirror = &c->v->m[src], .fd = fd[src], .name = name };
@@ -195,8 +207,14 @@ static bool check_meta(struct check *c, struct dir *d, const char *name, const s
 		int r = c->dry_run ? 0 : meta_copy(&from, &s->st[src], &to);
 
 		check_report(c, FIND_META, path, 0, 0, (int)m, src,
-			     "mode, owner, xattrs or mtime changed",
+			     "mode, owner or xattrs changed",
 			     c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
+	}
+	FOR_EACH_BIT(m, have) {
+		struct at a = { .mirror = &c->v->m[m], .fd = fd[m], .name = name };
+
+		if (fd[m] >= 0)
+			check_mtime(c, path, (int)m, &a, rec);
 	}
 	dirfds_put(c->v, d->node, have, fd);
 	return accept && !c->dry_run;
