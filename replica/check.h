@@ -93,6 +93,8 @@ int settle_entry(struct check *c, struct dir *d, const char *name, const struct 
 		 uint32_t *node);
 /* good: members whose mtime may be believed. d->lock held. */
 void level_dir_times(struct check *c, struct dir *d, uint32_t good);
+/* The root has no entry: its metadata is checked with its names. d->lock held. */
+void check_root(struct check *c, struct dir *root);
 int names_locked(struct check *c, struct dir *d);
 /* Puts the object of f (or directory node) where it lacks on member m. f->lock
  * exclusive (f NULL: a directory). src: a member with a good copy. */

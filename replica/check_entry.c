@@ -173,15 +173,14 @@ static void check_mtime(struct check *c, const char *path, int m, const struct a
  * none does, somebody changed all below the mount: that is reported, the first
  * source's are taken, and true is returned: the record is to be made anew.
  */
-static bool check_meta(struct check *c, struct dir *d, const char *name, const struct seen *s,
-		       uint32_t have, const struct record *rec)
+static bool check_meta_at(struct check *c, const char *path, const int fd[MAX_MIRRORS],
+			  const char *name, const struct seen *s, uint32_t have,
+			  const struct record *rec)
 {
-	int fd[MAX_MIRRORS], src = -1;
 	bool accept = false;
 	uint32_t bad = 0;
-	char path[4096];
+	int src = -1;
 
-	dirfds_get(c->v, d->node, have, fd);
 	FOR_EACH_BIT(m, have) {
 		struct at a = { .mirror = &c->v->m[m], .fd = fd[m], .name = name };
 
@@ -192,7 +191,6 @@ static bool check_meta(struct check *c, struct dir *d, const char *name, const s
 		else if (src < 0)
 			src = (int)m;
 	}
-	tree_path_of(c->v, d->node, name, path, sizeof(path));
 	if (src < 0 && bad & c->sources) {
 		accept = true;
 		src = __builtin_ctz(bad & c->sources);
@@ -216,8 +214,38 @@ static bool check_meta(struct check *c, struct dir *d, const char *name, const s
 		if (fd[m] >= 0)
 			check_mtime(c, path, (int)m, &a, rec);
 	}
-	dirfds_put(c->v, d->node, have, fd);
 	return accept && !c->dry_run;
+}
+
+static bool check_meta(struct check *c, struct dir *d, const char *name, const struct seen *s,
+		       uint32_t have, const struct record *rec)
+{
+	int fd[MAX_MIRRORS];
+	char path[4096];
+	bool accept;
+
+	tree_path_of(c->v, d->node, name, path, sizeof(path));
+	dirfds_get(c->v, d->node, have, fd);
+	accept = check_meta_at(c, path, fd, name, s, have, rec);
+	dirfds_put(c->v, d->node, have, fd);
+	return accept;
+}
+
+void check_root(struct check *c, struct dir *root)
+{
+	int fd[MAX_MIRRORS];
+	struct seen s;
+
+	if (root->marked || root->dirty || root->rec.flags & RECORD_OPEN)
+		return;
+	FOR_EACH_BIT(m, c->mask) {
+		fd[m] = c->v->m[m].rootfd;
+		if (fstat(fd[m], &s.st[m]) < 0)
+			return;
+	}
+	c->type = TYPE_OF(S_IFDIR);
+	if (check_meta_at(c, ".", fd, NULL, &s, c->mask, &root->rec))
+		dir_changed(c->v, root);
 }
 
 /* ---- records ---- */
@@ -338,6 +366,15 @@ static uint32_t wrong_target(struct check *c, struct dir *d, const char *name,
 	return bad;
 }
 
+static void report_no_target(struct check *c, struct dir *d, const char *name)
+{
+	char path[4096];
+
+	tree_path_of(c->v, d->node, name, path, sizeof(path));
+	volume_count(c->v, CNT_UNCORRECTED, 1);
+	check_report(c, FIND_TYPE, path, 0, 0, -1, -1, "no copy has the recorded target", "lost");
+}
+
 /* Members whose copy looks wrong at a glance. */
 static uint32_t suspicious(const struct check *c, const struct file *f, const struct seen *s,
 			   uint32_t have, uint32_t no_record)
@@ -405,6 +442,11 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 						 !record_equal(&s->rec[m], &f->rec)))
 			no_record |= 1u << m;
 	wrong = f->dirty ? 0 : wrong_target(c, d, name, s, have, &f->rec);
+	if (wrong && !(have & c->sources & ~wrong)) { /* nothing to put there instead */
+		report_no_target(c, d, name);
+		r = -EIO;
+		wrong = missing = 0;
+	}
 	src = __builtin_ctz(have & c->sources & ~wrong ? have & c->sources & ~wrong : have);
 	if (!f->dirty && !f->marked && check_meta(c, d, name, s, have & ~wrong, &f->rec))
 		file_changed(c->v, f);

@@ -411,6 +411,8 @@ int names_locked(struct check *c, struct dir *d)
 		align_target(&w, (int)m);
 	if (w.n_dis || c->mask & ~c->sources)
 		level_dir_times(c, d, c->sources);
+	if (d->node == NODE_ROOT)
+		check_root(c, d);
 out:
 	free_lists(&w);
 	return r;

@@ -374,6 +374,17 @@ static int open_found(int n, const char *const *dirs, struct volume *v)
 	return r;
 }
 
+/* The kernel asks for the root's attributes once and keeps them. */
+static int look_at_root(struct volume *v)
+{
+	struct dir *d = dir_get(v, NODE_ROOT);
+	int r = d ? dir_load(v, d) : -ENOMEM;
+
+	if (d)
+		dir_put(v, d);
+	return r;
+}
+
 /* A mirror whose very directory is gone is missing, too. Returns how many of
  * dirs are left in *there. */
 static int existing_dirs(int n, const char *const *dirs, bool degraded, const char **there)
@@ -415,6 +426,8 @@ int volume_open(int n, const char *const *dirs, const struct volume_options *o,
 		r = start_session(v);
 	if (r == 0)
 		r = start_parts(v);
+	if (r == 0)
+		r = look_at_root(v);
 	if (r < 0) {
 		volume_free(v);
 		return r;

@@ -164,6 +164,25 @@ static void other_target(struct bed *b, int m)
 	assert_int_equal(symlinkat("else/where", b->fd[m], "d/l"), 0);
 }
 
+/* The same in all but its target. */
+static void retarget(struct bed *b, int m)
+{
+	char path[400], record[100];
+	struct timespec ts[2];
+	struct stat st;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%s/d/l", b->path[m]);
+	n = lgetxattr(path, RECORD_XATTR_TRUSTED, record, sizeof(record));
+	assert_int_equal(fstatat(b->fd[m], "d/l", &st, AT_SYMLINK_NOFOLLOW), 0);
+	other_target(b, m);
+	if (n > 0)
+		assert_int_equal(lsetxattr(path, RECORD_XATTR_TRUSTED, record, (size_t)n, 0), 0);
+	ts[0] = st.st_atim;
+	ts[1] = st.st_mtim;
+	assert_int_equal(utimensat(b->fd[m], "d/l", ts, AT_SYMLINK_NOFOLLOW), 0);
+}
+
 static void replaced_without_record(struct bed *b, int m)
 {
 	assert_int_equal(unlinkat(b->fd[m], "d/f", 0), 0);
@@ -286,6 +305,7 @@ static const struct damage {
 	{ "directory_became_file", directory_became_file, true, false },
 	{ "link_became_file", link_became_file, true, false },
 	{ "other_target", other_target, true, true },
+	{ "retarget", retarget, true, true },
 	{ "replaced_without_record", replaced_without_record, true, false },
 	{ "stranger", stranger, true, true },
 	{ "stranger_directory", stranger_directory, true, true },
@@ -427,8 +447,8 @@ static void wrong_target_on_all(void **state)
 
 	make_tree(b);
 	bed_close(b);
-	other_target(b, 0);
-	other_target(b, 1);
+	retarget(b, 0);
+	retarget(b, 1);
 	bed_open(b);
 	assert_true(bed_scrub(b, false).uncorrected > 0);
 	assert_int_equal(bed_quarantined(b), 0);
