@@ -132,8 +132,9 @@ static int read_checked(struct volume *v, struct file *f, const struct span *sp,
 	return 0;
 }
 
-/* Exclusive lock held. An unreadable leaf fails only the read that needs it:
- * the part before it is returned short. */
+/* Exclusive lock held. A leaf without a good copy fails the whole request: a
+ * short answer would be taken for the end of the file. The kernel then asks
+ * page by page, so that in the end only the lost leaf is an error. */
 static ssize_t read_slow(struct volume *v, struct file *f, struct io_space *s, uint64_t off,
 			 size_t len, const void **data, bool *trouble)
 {
@@ -155,20 +156,8 @@ static ssize_t read_slow(struct volume *v, struct file *f, struct io_space *s, u
 	}
 	*trouble = true;
 	r = read_checked(v, f, &sp, s->buf);
-	if (r < 0) {
-		uint64_t head = 0;
-
-		while (head < sp.n && r < 0) {
-			struct span one = span_of((sp.first + head) << LEAF_SHIFT, 1, f->size);
-
-			if (read_checked(v, f, &one, s->buf + (head << LEAF_SHIFT)) < 0)
-				break;
-			head++;
-		}
-		if (sp.start + (head << LEAF_SHIFT) <= off)
-			return -EIO;
-		len = (size_t)(sp.start + (head << LEAF_SHIFT) - off);
-	}
+	if (r < 0)
+		return r;
 	*data = s->buf + (off - sp.start);
 	return (ssize_t)len;
 }

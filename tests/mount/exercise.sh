@@ -175,7 +175,7 @@ run_volume() {
 for program in io names features; do
 	[ -x "$BIN/$program" ] || broken "$program is not built in $BIN"
 done
-VOLUMES="ext4 xfs btrfs tmpfs ext4+xfs ext4+btrfs+ext4"
+VOLUMES="ext4 xfs btrfs tmpfs ext4+xfs ext4+tmpfs+xfs"
 [ "$(id -u)" -eq 0 ] || VOLUMES=here
 VOLUMES=${EXERCISE_VOLUMES:-$VOLUMES}
 FIRST=${VOLUMES%% *}
