@@ -3,8 +3,9 @@
  * Changing content: one engine for write, truncate and fallocate.
  *
  *   1. the volume's gate (shared) and the file's lock (exclusive)
- *   2. OPEN into the records, once until the next sealing
- *   3. partly covered leaves: old bytes verified, then merged
+ *   2. partly covered leaves: old bytes verified, then merged; if they are
+ *      lost, nothing was touched yet
+ *   3. OPEN into the records, once until the next sealing
  *   4. the change on every in-sync mirror
  *   5. the verdict; a mirror that failed is ejected before the reply
  *   6. the new hashes into memory; the sealing thread stores them
@@ -195,9 +196,18 @@ static int change_run(struct change *c)
 	return verdict.reply;
 }
 
+static int marked_run(struct change *c)
+{
+	int r = file_mark(c->v, c->f);
+
+	return r < 0 ? r : change_run(c);
+}
+
+/* After a failure, too: a record that was marked has to be sealed again. */
 static void change_done(struct volume *v, struct file *f)
 {
-	file_changed(v, f);
+	if (f->marked)
+		file_changed(v, f);
 	resync_touched(v, f->node);
 }
 
@@ -254,14 +264,12 @@ static int write_locked(struct change *c, struct io_space *s)
 	uint64_t first = c->off >> LEAF_SHIFT, end = c->off + c->len;
 	uint64_t n = ((end + LEAF_SIZE - 1) >> LEAF_SHIFT) - first;
 	uint64_t hash[IO_MAX / LEAF_SIZE + 2];
-	int r = file_mark(c->v, f);
+	int r = leaves_load(c->v, f, first, n);
 
-	if (r == 0)
-		r = leaves_load(c->v, f, first, n);
 	if (r == 0)
 		r = new_hashes(c, s, first, n, hash);
 	if (r == 0)
-		r = change_run(c);
+		r = marked_run(c);
 	if (r == 0 && end > f->size)
 		r = leaves_resize(c->v, f, end);
 	for (uint64_t i = 0; r == 0 && i < n; i++)
@@ -282,8 +290,7 @@ ssize_t file_write(struct volume *v, struct file *f, struct io_space *s, uint64_
 	if (r < 0)
 		return r;
 	r = write_locked(&c, s);
-	if (r == 0)
-		change_done(v, f);
+	change_done(v, f);
 	change_end(v, f);
 	return r < 0 ? r : (ssize_t)c.len;
 }
@@ -308,14 +315,12 @@ static int truncate_locked(struct change *c, struct io_space *s)
 	struct file *f = c->f;
 	uint64_t size = c->len, hash = 0;
 	bool inside = size < f->size && (size & (LEAF_SIZE - 1));
-	int r = file_mark(c->v, f);
+	int r = inside ? cut_leaf(c->v, f, s, size, &hash) : 0;
 
-	if (r == 0 && inside)
-		r = cut_leaf(c->v, f, s, size, &hash);
 	if (r == 0 && size && !f->large)
 		r = leaves_load(c->v, f, 0, 1);
 	if (r == 0)
-		r = change_run(c);
+		r = marked_run(c);
 	if (r == 0)
 		r = leaves_resize(c->v, f, size);
 	if (r == 0 && inside)
@@ -332,8 +337,7 @@ int file_truncate(struct volume *v, struct file *f, struct io_space *s, uint64_t
 	if (r < 0)
 		return r;
 	r = truncate_locked(&c, s);
-	if (r == 0)
-		change_done(v, f);
+	change_done(v, f);
 	change_end(v, f);
 	return r;
 }
@@ -380,7 +384,7 @@ static int zero_locked(struct change *c, struct io_space *s)
 	if (end > f->size)
 		end = f->size;
 	if (c->off >= end)
-		return change_run(c);
+		return marked_run(c);
 	tail = end >> LEAF_SHIFT;
 	tail_part = (end & (LEAF_SIZE - 1)) && end < f->size && !(head_part && tail == head);
 	whole_from = head + head_part;
@@ -392,7 +396,7 @@ static int zero_locked(struct change *c, struct io_space *s)
 	if (r == 0)
 		r = leaves_load(c->v, f, head, 1);
 	if (r == 0)
-		r = change_run(c);
+		r = marked_run(c);
 	if (r == 0 && whole_from < whole_to)
 		r = zero_hashes(c, whole_from, whole_to);
 	if (r == 0 && head_part)
@@ -406,16 +410,14 @@ static int allocate_locked(struct change *c, struct io_space *s)
 {
 	struct file *f = c->f;
 	uint64_t end = c->off + c->len;
-	int r = file_mark(c->v, f);
+	int r = f->large ? 0 : leaves_load(c->v, f, 0, 1);
 
-	if (r == 0 && !f->large)
-		r = leaves_load(c->v, f, 0, 1);
 	if (r < 0)
 		return r;
 	if (c->mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 		r = zero_locked(c, s);
 	else
-		r = change_run(c);
+		r = marked_run(c);
 	if (r == 0 && end > f->size && !(c->mode & FALLOC_FL_KEEP_SIZE))
 		r = leaves_resize(c->v, f, end);
 	return r;
@@ -435,8 +437,7 @@ int file_allocate(struct volume *v, struct file *f, struct io_space *s, int mode
 	if (r < 0)
 		return r;
 	r = allocate_locked(&c, s);
-	if (r == 0)
-		change_done(v, f);
+	change_done(v, f);
 	change_end(v, f);
 	return r;
 }

@@ -192,6 +192,11 @@ bool record_is_xattr(const char *name)
 	return strcmp(name, RECORD_XATTR_USER) == 0 || strcmp(name, RECORD_XATTR_TRUSTED) == 0;
 }
 
+bool xattr_is_hidden(const char *name)
+{
+	return record_is_xattr(name) || strncmp(name, "trusted.SGI_ACL_", 16) == 0;
+}
+
 static const char *record_xattr(const struct mirror *m, uint8_t type)
 {
 	if (type == TYPE_OF(S_IFREG) || type == TYPE_OF(S_IFDIR))
@@ -276,7 +281,7 @@ static bool xattr_counts(const char *name)
 	static const char *const prefix[] = { "user.", "trusted.", "security.capability",
 					      "system.posix_acl_", NULL };
 
-	if (record_is_xattr(name))
+	if (xattr_is_hidden(name))
 		return false;
 	for (int i = 0; prefix[i]; i++)
 		if (strncmp(name, prefix[i], strlen(prefix[i])) == 0)

@@ -337,7 +337,7 @@ static size_t filter(char *list, size_t len, bool trusted)
 	for (size_t at = 0; at < len;) {
 		size_t n = strlen(list + at) + 1;
 
-		if (!record_is_xattr(list + at) &&
+		if (!xattr_is_hidden(list + at) &&
 		    (trusted || strncmp(list + at, "trusted.", 8) != 0)) {
 			memmove(list + kept, list + at, n);
 			kept += n;

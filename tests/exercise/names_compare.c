@@ -58,7 +58,9 @@ static void get_xattrs(const char *path, char *out, size_t room)
 		return;
 	}
 	for (ssize_t i = 0; i < n && nr < ARRAY_SIZE(name); i += (ssize_t)strlen(list + i) + 1)
-		name[nr++] = list + i;
+		/* xfs lists its ACLs twice; a mirror of several kinds does not */
+		if (strncmp(list + i, "trusted.SGI_ACL_", 16) != 0)
+			name[nr++] = list + i;
 	qsort(name, nr, sizeof(*name), by_text);
 	out[0] = '\0';
 	for (size_t i = 0; i < nr && len + 700 < room; i++)
