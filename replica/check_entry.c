@@ -248,6 +248,37 @@ void check_root(struct check *c, struct dir *root)
 		dir_changed(c->v, root);
 }
 
+/* An object that is not sealed has no record to compare with: members being
+ * brought up to date get what a source has. */
+static void align_meta(struct check *c, struct dir *d, const char *name, const struct seen *s,
+		       uint32_t targets, int src)
+{
+	uint32_t want, got;
+	char path[4096];
+	int fd[MAX_MIRRORS];
+	struct at from;
+
+	targets &= ~(1u << src);
+	if (!targets || c->dry_run)
+		return;
+	tree_path_of(c->v, d->node, name, path, sizeof(path));
+	dirfds_get(c->v, d->node, targets | 1u << src, fd);
+	from = (struct at){ .mirror = &c->v->m[src], .fd = fd[src], .name = name };
+	FOR_EACH_BIT(m, fd[src] >= 0 && metahash(&from, &s->st[src], &want) == 0 ? targets : 0) {
+		struct at to = { .mirror = &c->v->m[m], .fd = fd[m], .name = name };
+		int r = fd[m] < 0 ? fd[m] : metahash(&to, &s->st[m], &got);
+
+		if (r == 0 && want == got &&
+		    ts_ns(&s->st[m].st_mtim) == ts_ns(&s->st[src].st_mtim))
+			continue;
+		if (r == 0)
+			r = meta_copy(&from, &s->st[src], &to);
+		check_report(c, FIND_META, path, 0, 0, (int)m, src, "older metadata",
+			     r < 0 ? "repair failed" : "repaired");
+	}
+	dirfds_put(c->v, d->node, targets | 1u << src, fd);
+}
+
 /* ---- records ---- */
 
 static void store_records(struct check *c, struct dir *d, const char *name, uint32_t mask,
@@ -452,6 +483,10 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 		file_changed(c->v, f);
 	if (settle_content(c, f, s, have & ~wrong, no_record) < 0)
 		r = -EIO;
+	if (f->dirty || f->marked) /* after the content, whose repair keeps old times */
+		align_meta(c, d, name, s, have & ~wrong & ~c->sources, src);
+	if (r < 0) /* no record over content that is not what it says */
+		no_record &= c->sources;
 	if (no_record & ~wrong & ~missing)
 		store_records(c, d, name, no_record & ~wrong, &f->rec);
 	FOR_EACH_BIT(m, missing | wrong)
@@ -491,6 +526,9 @@ static int settle_dir(struct check *c, struct dir *d, const char *name, const st
 			no_record |= 1u << m;
 	if (sealed && check_meta(c, d, name, s, t->have, &rec))
 		renew_dir(c->v, child);
+	if (!sealed)
+		align_meta(c, d, name, s, t->have & ~c->sources,
+			   __builtin_ctz(t->have & c->sources));
 	if (no_record)
 		store_records(c, d, name, no_record, child->loaded ? &child->rec : &rec);
 	FOR_EACH_BIT(m, missing)

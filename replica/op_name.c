@@ -197,9 +197,10 @@ static int birth_run(struct birth *b, const char *what)
 	r = op_verdict(v, b->asked, result, what, b->d->node, b->name);
 	if (r == 0 && b->make != make_tmpfile) {
 		dir_add(b->d, b->name, b->rec.type, b->rec.id);
-		dir_changed(v, b->d);
 		resync_touched(v, b->d->node);
 	}
+	if (b->make != make_tmpfile) /* the record says OPEN, whatever came of it */
+		dir_changed(v, b->d);
 	return r;
 }
 

@@ -162,9 +162,9 @@ static int remove_locked(struct volume *v, struct dir *d, const char *name, uint
 		if (last)
 			tree_set_flag(v, node, NODE_DELETED);
 		tree_drop_name(v, d->node, name);
-		dir_changed(v, d);
 		resync_touched(v, d->node);
 	}
+	dir_changed(v, d); /* the record says OPEN, whatever came of it */
 	pthread_rwlock_unlock(tree_stripe(v, node));
 	dirfds_put(v, d->node, mask, dfd);
 	return r;
@@ -263,8 +263,6 @@ static void account(struct rename *r)
 			tree_set_flag(v, r->victim, NODE_DELETED);
 		tree_move_name(v, r->from->node, r->name, r->to->node, r->new_name);
 	}
-	dir_changed(v, r->from);
-	dir_changed(v, r->to);
 	resync_touched(v, r->from->node);
 	resync_touched(v, r->to->node);
 	resync_moved(v, r->node);
@@ -300,6 +298,8 @@ static int rename_locked(struct rename *r)
 	e = op_verdict(v, mask, result, "rename", r->from->node, r->name);
 	if (e == 0)
 		account(r);
+	dir_changed(v, r->from); /* the records say OPEN, whatever came of it */
+	dir_changed(v, r->to);
 	unlock_stripes(held);
 	dirfds_put(v, r->from->node, mask, from);
 	dirfds_put(v, r->to->node, mask, to);

@@ -198,6 +198,12 @@ static int place_mirror(struct volume *v, struct found *f)
 		mem->state = MEMBER_STALE;
 		snprintf(mem->reason, sizeof(mem->reason), "copied to a new place");
 	}
+	/* An older state of a mirror (a backup, a disk put away) is no equal,
+	 * whatever the newest one says of the member. */
+	if (mem->state == MEMBER_IN_SYNC && superblock_compare(&f->sb, &v->sb) == SB_OLDER) {
+		mem->state = MEMBER_STALE;
+		snprintf(mem->reason, sizeof(mem->reason), "holds an older state");
+	}
 	v->m[m] = f->m;
 	snprintf(mem->path, sizeof(mem->path), "%s", f->m.path);
 	f->m.path = NULL;

@@ -258,11 +258,16 @@ static int run_getxattr(const struct op *o, uint64_t *digest)
 static int run_listxattr(const struct op *o, uint64_t *digest)
 {
 	char buf[8192];
-	ssize_t n = llistxattr(o->a, buf, sizeof(buf));
+	ssize_t n = llistxattr(o->a, buf, sizeof(buf)), doubles = 0;
 
-	for (ssize_t i = 0; i < n; i += (ssize_t)strlen(buf + i) + 1)
-		*digest += mix(7, buf + i, strlen(buf + i));
-	return result((int)n);
+	for (ssize_t i = 0; i < n; i += (ssize_t)strlen(buf + i) + 1) {
+		/* as in get_xattrs() */
+		if (strncmp(buf + i, "trusted.SGI_ACL_", 16) == 0)
+			doubles += (ssize_t)strlen(buf + i) + 1;
+		else
+			*digest += mix(7, buf + i, strlen(buf + i));
+	}
+	return result((int)(n - doubles));
 }
 
 static int run_removexattr(const struct op *o, uint64_t *digest)
