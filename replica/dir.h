@@ -7,6 +7,7 @@
 #define REPLICA_DIR_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,12 +22,12 @@ struct dir {
 	pthread_mutex_t lock;    /* all below, and the names on the mirrors */
 	bool loaded;
 	bool checked;            /* names compared since loading */
-	bool dirty, marked;      /* as in struct file */
+	_Atomic bool dirty, marked; /* as in struct file */
 	bool open_before;        /* record was OPEN when loaded: sum unknown */
 	struct record rec;
 	uint64_t sum, count;
 	uint64_t changes;
-	int64_t changed_at;
+	_Atomic int64_t changed_at;
 	bool queued;             /* seal lock */
 	struct dir *next;
 };

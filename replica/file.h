@@ -18,6 +18,7 @@
 #define REPLICA_FILE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -43,12 +44,13 @@ struct file {
 
 	pthread_rwlock_t lock;   /* all below: shared to read, exclusive to change */
 	pthread_mutex_t fd_lock; /* opening of fd[] by readers */
-	int fd[MAX_MIRRORS];     /* -1: not open */
+	_Atomic int fd[MAX_MIRRORS]; /* -1: not open */
 	uint32_t writable;       /* bit m: fd[m] is O_RDWR */
 
 	bool loaded;             /* the fields below are known */
-	bool dirty;              /* to be sealed */
-	bool marked;             /* the records on the mirrors say OPEN */
+	/* Atomic what is glanced at without the lock. */
+	_Atomic bool dirty;      /* to be sealed */
+	_Atomic bool marked;             /* the records on the mirrors say OPEN */
 	bool large;              /* leaf hashes in pages, else in small[] */
 	bool known;              /* small[] is filled in */
 	bool plain_mode;         /* no setuid, setgid bits: nothing to kill */
@@ -61,10 +63,10 @@ struct file {
 	uint64_t disk_pages;     /* pages below this one may be in the hash files */
 	uint64_t cut_pages;      /* lowest disk_pages since they were last stored */
 	uint64_t changes;        /* counts changes, for the seal */
-	int64_t changed_at;      /* monotonic ms of the last */
-	int64_t atime;           /* ns, set by reading, to be stored; 0: none */
+	_Atomic int64_t changed_at; /* monotonic ms of the last */
+	_Atomic int64_t atime;   /* ns, set by reading, to be stored; 0: none */
 
-	bool queued;             /* seal lock: in the seal queue */
+	_Atomic bool queued;     /* seal lock: in the seal queue */
 	struct file *next;       /* in it */
 };
 

@@ -94,7 +94,7 @@ static int load_page(struct volume *v, struct file *f, uint64_t no)
 	if (source < 0)
 		return -EBADMSG;
 	FOR_EACH_BIT(m, mask & ~bad)
-		if (memcmp(&got[m], &best, sizeof(best)) != 0)
+		if (memcmp(got[m].leaf, best.leaf, sizeof(best.leaf)) != 0)
 			bad |= 1u << m;
 	page = page_new(f, no);
 	if (!page)

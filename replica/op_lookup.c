@@ -35,7 +35,7 @@ void op_fix_stat(struct volume *v, uint32_t node, struct stat *st)
 	f = file_peek(v, node);
 	if (!f)
 		return;
-	if (__atomic_load_n(&f->atime, __ATOMIC_RELAXED))
+	if (atomic_load(&f->atime))
 		st->st_atim = ns_ts(f->atime);
 	file_put(v, f);
 }

@@ -69,14 +69,19 @@ static int make_link(struct birth *b, int m, int dfd)
 	int r;
 
 	/* A nameless file is reached through its open descriptor only. */
-	if (f && f->fd[m] >= 0) {
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd[m]);
-		r = linkat(AT_FDCWD, path, dfd, b->name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+	if (f) {
+		r = 1;
+		pthread_rwlock_rdlock(&f->lock); /* or it could be closed meanwhile */
+		if (f->fd[m] >= 0) {
+			snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd[m]);
+			r = linkat(AT_FDCWD, path, dfd, b->name, AT_SYMLINK_FOLLOW) < 0 ?
+				-errno : 0;
+		}
+		pthread_rwlock_unlock(&f->lock);
 		file_put(b->v, f);
-		return r;
+		if (r <= 0)
+			return r;
 	}
-	if (f)
-		file_put(b->v, f);
 	r = loc_get(b->v, b->node, 1u << m, false, &l);
 	if (r < 0)
 		return r;

@@ -98,7 +98,7 @@ static int collect(struct volume *v, bool all, struct batch *b)
 	for (struct file **p = &s->files; r == 0 && *p;) {
 		struct file *f = *p;
 
-		if (__atomic_load_n(&f->changed_at, __ATOMIC_RELAXED) > rest) {
+		if (atomic_load(&f->changed_at) > rest) {
 			p = &f->next;
 			continue;
 		}
@@ -110,7 +110,7 @@ static int collect(struct volume *v, bool all, struct batch *b)
 	for (struct dir **p = &s->dirs; r == 0 && *p;) {
 		struct dir *d = *p;
 
-		if (__atomic_load_n(&d->changed_at, __ATOMIC_RELAXED) > rest) {
+		if (atomic_load(&d->changed_at) > rest) {
 			p = &d->next;
 			continue;
 		}

@@ -23,6 +23,7 @@
 #define REPLICA_TREE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,7 +49,7 @@ struct node {
 	uint32_t dentry;     /* first of its names, 0: none */
 	uint32_t pin;        /* slot in the pin table, 0: none */
 	uint8_t type;        /* S_IFMT >> 12 */
-	uint8_t flags;
+	_Atomic uint8_t flags; /* set under the lock, read without */
 	uint16_t spare;
 	uint32_t spare2;
 	int64_t shown_ctime; /* ctime to show while the inode's own lies in */

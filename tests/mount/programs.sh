@@ -5,6 +5,7 @@
 # program left must also be right after a new mount, and the mirrors equal. A
 # program the machine lacks is left out with a note.
 # shellcheck source=tests/lib.sh
+unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that runs the tests
 . "$(dirname "$0")/../lib.sh"
 
 require_fuse
