@@ -208,20 +208,6 @@ static struct timespec time_for(const struct timespec *ts, bool wanted)
 	return now;
 }
 
-/* truncate(2) to the size there is moves no times; ftruncate(2) does, and the
- * kernel says so by asking for a new mtime as well. */
-static bool has_size(struct volume *v, struct file *f, uint64_t size)
-{
-	bool same;
-
-	if (file_load(v, f) < 0)
-		return false;
-	pthread_rwlock_rdlock(&f->lock);
-	same = f->loaded && f->size == size;
-	pthread_rwlock_unlock(&f->lock);
-	return same;
-}
-
 static int set_size(struct volume *v, uint32_t node, uint64_t size,
 		    const struct killer *kill, struct io_space *s)
 {
@@ -233,7 +219,7 @@ static int set_size(struct volume *v, uint32_t node, uint64_t size,
 	if (f->type != TYPE_OF(S_IFREG))
 		r = f->type == TYPE_OF(S_IFDIR) ? -EISDIR : -EINVAL;
 	else
-		r = has_size(v, f, size) ? 0 : file_truncate(v, f, s, size);
+		r = file_truncate(v, f, s, size);
 	if (r == 0 && kill)
 		r = file_kill_privileges(v, f, kill);
 	file_put(v, f);

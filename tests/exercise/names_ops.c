@@ -110,8 +110,15 @@ static int run_read(const struct op *o, uint64_t *digest)
 
 static int run_truncate(const struct op *o, uint64_t *digest)
 {
+	off_t size = (off_t)o->size;
+	struct stat st;
+
 	(void)digest;
-	return is_special(o->a) ? NOT_OPENED : result(truncate(o->a, o->size));
+	/* Whether a truncate to the size there is moves the times is each file
+	 * system's own affair: ext4 does, xfs and btrfs do not. */
+	if (stat(o->a, &st) == 0 && st.st_size == size)
+		size++;
+	return is_special(o->a) ? NOT_OPENED : result(truncate(o->a, size));
 }
 
 static int run_access(const struct op *o, uint64_t *digest)
