@@ -149,6 +149,11 @@ void h_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_
 	struct file *f = held(fi, &h);
 	int64_t r = f ? file_seek(vol(), f, off, whence) : -EBADF;
 
+	/* The kernel does not write its dirty pages out before it asks, and a
+	 * program that copies by holes would lose them. */
+	if (the_mount.opt.writeback)
+		r = -ENOSYS;
+
 	(void)ino;
 	if (!answer_error(req, r))
 		fuse_reply_lseek(req, r);

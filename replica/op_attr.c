@@ -211,15 +211,16 @@ static struct timespec time_for(const struct timespec *ts, bool wanted)
 static int set_size(struct volume *v, uint32_t node, uint64_t size,
 		    const struct killer *kill, struct io_space *s)
 {
-	struct file *f = file_get(v, node);
+	uint8_t type = tree_node(v, node)->type;
+	struct file *f;
 	int r;
 
+	if (type != TYPE_OF(S_IFREG)) /* a directory's state is no struct file */
+		return type == TYPE_OF(S_IFDIR) ? -EISDIR : -EINVAL;
+	f = file_get(v, node);
 	if (!f)
 		return -ENOMEM;
-	if (f->type != TYPE_OF(S_IFREG))
-		r = f->type == TYPE_OF(S_IFDIR) ? -EISDIR : -EINVAL;
-	else
-		r = file_truncate(v, f, s, size);
+	r = file_truncate(v, f, s, size);
 	if (r == 0 && kill)
 		r = file_kill_privileges(v, f, kill);
 	file_put(v, f);

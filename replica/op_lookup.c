@@ -30,7 +30,7 @@ void op_fix_stat(struct volume *v, uint32_t node, struct stat *st)
 
 	st->st_ino = tree_node(v, node)->id;
 	st->st_ctim = ct;
-	if (S_ISDIR(st->st_mode))
+	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR)) /* whatever a mirror has there */
 		return;
 	f = file_peek(v, node);
 	if (!f)

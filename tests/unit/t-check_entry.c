@@ -457,6 +457,36 @@ static void wrong_target_on_all(void **state)
 	assert_int_equal(volume_in_sync(b->v), 3);
 }
 
+/* The kernel knows it as what it was: its state is not taken for the other. */
+static void another_type_under_a_known_node(void **state)
+{
+	struct bed *b = *state;
+	uint32_t dir, file;
+	struct stat st;
+
+	make_tree(b);
+	dir = bed_node(b, "d/sub", NULL);
+	file = bed_node(b, "d/big", NULL);
+	for (int m = 0; m < 2; m++) {
+		struct dir *d = dir_get(b->v, dir);
+
+		assert_int_equal(dir_load(b->v, d), 0);
+		directory_became_file(b, m);
+		file_became_directory(b, m);
+		for (int i = 0; i < 10; i++) {
+			op_getattr(b->v, dir, &st);
+			op_getattr(b->v, file, &st);
+		}
+		assert_int_equal(d->users, 1);
+		dir_put(b->v, d);
+		assert_int_equal(bed_scrub(b, false).uncorrected, 0);
+		assert_whole(b);
+	}
+	tree_unref(b->v, dir);
+	tree_unref(b->v, file);
+	assert_healed(b);
+}
+
 /* A stranger of the same name on all mirrors, with no record. */
 static void stranger_on_all(void **state)
 {
@@ -548,6 +578,7 @@ int main(void)
 		bed_test(each_lost_another),
 		bed_test(lost_on_all),
 		bed_test(wrong_target_on_all),
+		bed_test(another_type_under_a_known_node),
 		bed_test(stranger_on_all),
 		bed_test(metadata_changed_on_all),
 		bed_test(hard_links_come_back_as_links),

@@ -218,7 +218,7 @@ static int change_name(struct changer *c, const char *dir, const char *other)
 	case 1:
 		r = bed_unlink(b, a, next_random(&c->seed) % 2);
 		break;
-	case 2:
+	case 2: /* directories have one name */
 		r = bed_link(b, a, z);
 		break;
 	default:
@@ -239,7 +239,7 @@ static int change_content(struct changer *c, const char *dir)
 	snprintf(path, sizeof(path), "%s/n%u", dir, (unsigned)(next_random(&c->seed) % 6));
 	r = bed_file(b, path, &f);
 	if (r < 0)
-		return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+		return r == -ENOENT || r == -ENOTDIR || r == -EISDIR ? 0 : r;
 	if (f->type == TYPE_OF(S_IFREG)) {
 		ssize_t n = next_random(&c->seed) % 4 ?
 			file_write(b->v, f, &c->space, off, big, 5000) :

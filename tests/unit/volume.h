@@ -189,7 +189,9 @@ static inline uint32_t bed_node(struct bed *b, const char *path, int *err)
 
 		memcpy(part, path, len);
 		part[len] = '\0';
-		r = op_lookup(b->v, at, part, &e);
+		/* the kernel asks nothing below what is no directory */
+		r = tree_node(b->v, at)->type != TYPE_OF(S_IFDIR) ? -ENOTDIR :
+			op_lookup(b->v, at, part, &e);
 		tree_unref(b->v, at);
 		if (err)
 			*err = r;
@@ -208,9 +210,16 @@ static inline uint32_t bed_parent(struct bed *b, const char *path, const char **
 	char dir[4096] = "";
 
 	*name = slash ? slash + 1 : path;
+	uint32_t node;
+
 	if (slash)
 		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
-	return bed_node(b, dir, NULL);
+	node = bed_node(b, dir, NULL);
+	if (node && tree_node(b->v, node)->type != TYPE_OF(S_IFDIR)) {
+		tree_unref(b->v, node);
+		return NODE_NONE;
+	}
+	return node;
 }
 
 static inline int bed_make(struct bed *b, const char *path, mode_t mode, const char *target)
@@ -250,8 +259,10 @@ static inline int bed_file(struct bed *b, const char *path, struct file **f)
 	if (r == -EEXIST) {
 		r = op_lookup(b->v, parent, name, &e);
 		if (r == 0) {
-			*f = file_get(b->v, e.node);
-			r = *f ? 0 : -ENOMEM;
+			bool isdir = tree_node(b->v, e.node)->type == TYPE_OF(S_IFDIR);
+
+			*f = isdir ? NULL : file_get(b->v, e.node);
+			r = *f ? 0 : isdir ? -EISDIR : -ENOMEM;
 			tree_unref(b->v, e.node);
 		}
 	} else if (r == 0) {
