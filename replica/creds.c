@@ -14,6 +14,7 @@
 /* The raw calls act on this thread alone; so do setfsuid and setfsgid. */
 static __thread struct {
 	bool ready, root, changed;
+	mode_t umask;   /* in force now */
 	struct __user_cap_data_struct caps[2];
 } self;
 
@@ -45,7 +46,8 @@ int creds_assume(const struct caller *c)
 
 	if (r < 0)
 		return r;
-	umask(c->umask & 0777);
+	if (self.umask != (c->umask & 0777))
+		umask(self.umask = c->umask & 0777);
 	self.changed = self.root && (c->uid != 0 || c->gid != 0);
 	if (!self.changed)
 		return 0;
@@ -59,9 +61,11 @@ int creds_assume(const struct caller *c)
 	return 0;
 }
 
+/* A harmless umask stays until the next caller's: it is the same mostly. */
 void creds_restore(void)
 {
-	umask(0);
+	if (self.umask & 0700)
+		umask(self.umask = 0);
 	if (!self.changed)
 		return;
 	setfsuid(0);

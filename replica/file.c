@@ -242,8 +242,6 @@ static int load_quick(struct volume *v, struct file *f)
 	struct loc l;
 	struct at a;
 
-	if (f->type == TYPE_OF(S_IFREG) && file_fd(v, f, p, false) < 0)
-		return 1;
 	r = file_at(v, f, p, &l, &a);
 	if (r < 0)
 		return 1;

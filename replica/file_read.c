@@ -67,7 +67,8 @@ static bool read_small(struct volume *v, struct file *f, uint8_t *buf)
 	int fd = file_fd(v, f, volume_preferred(v, f->id), false);
 	uint64_t leaf[SMALL_LEAVES] = { 0 }, sum = 0;
 
-	if (fd < 0 || io_pread_full(fd, buf, SMALL_MAX, 0) != (ssize_t)f->size)
+	/* Its size was compared when it was loaded. */
+	if (fd < 0 || io_pread_full(fd, buf, f->size, 0) != (ssize_t)f->size)
 		return false;
 	for (uint64_t i = 0; i < leaves_of(f->size); i++) {
 		size_t at = i << LEAF_SHIFT;

@@ -45,7 +45,37 @@ int at_stat(const struct at *a, struct stat *st)
 	return fstatat(a->fd, a->name ? a->name : "", st, flags) < 0 ? -errno : 0;
 }
 
+/*
+ * A daemon without privilege owns the files but is bound by their modes: a
+ * copy that nobody may write still needs its record and its repairs. The
+ * owner's bits are lent for the one call. 0: *mode is to be given back.
+ */
+static int lend_bits(const struct at *a, int err, mode_t *mode)
+{
+	struct stat st;
+
+	if (err != -EACCES || geteuid() == 0 || at_stat(a, &st) < 0 || st.st_uid != geteuid() ||
+	    S_ISLNK(st.st_mode) || (st.st_mode & 0600) == 0600)
+		return -1;
+	*mode = st.st_mode & 07777;
+	return at_chmod(a, *mode | (S_ISDIR(st.st_mode) ? 0700 : 0600));
+}
+
+static int open_once(const struct at *a, int flags);
+
 int at_open(const struct at *a, int flags)
+{
+	int fd = open_once(a, flags);
+	mode_t mode;
+
+	if (fd < 0 && lend_bits(a, fd, &mode) == 0) {
+		fd = open_once(a, flags);
+		at_chmod(a, mode);
+	}
+	return fd;
+}
+
+static int open_once(const struct at *a, int flags)
 {
 	char buf[PROC_PATH];
 	int fd;
@@ -55,7 +85,7 @@ int at_open(const struct at *a, int flags)
 	else
 		fd = open(proc_path(a, buf), flags | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0 && errno == EPERM && (flags & O_NOATIME)) /* not the owner */
-		return at_open(a, flags & ~O_NOATIME);
+		return open_once(a, flags & ~O_NOATIME);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -231,8 +261,13 @@ int record_load(const struct at *a, uint8_t type, struct record *r)
 	const char *name = record_xattr(a->mirror, type);
 	uint8_t buf[RECORD_SIZE + 1];
 	ssize_t n = name ? at_getxattr(a, name, buf, sizeof(buf)) : -ENODATA;
+	mode_t mode;
 	int err;
 
+	if (n == -EACCES && lend_bits(a, (int)n, &mode) == 0) {
+		n = at_getxattr(a, name, buf, sizeof(buf));
+		at_chmod(a, mode);
+	}
 	if (n == -ENODATA || n == -EOPNOTSUPP)
 		return spilled_load(a, r);
 	if (n == -ERANGE)
@@ -250,10 +285,15 @@ int record_store(const struct at *a, uint8_t type, const struct record *r)
 	uint64_t ino;
 	int64_t btime;
 	int err = -EOPNOTSUPP;
+	mode_t mode;
 
 	record_encode(r, buf);
 	if (name)
 		err = at_setxattr(a, name, buf, sizeof(buf), 0);
+	if (err == -EACCES && lend_bits(a, err, &mode) == 0) {
+		err = at_setxattr(a, name, buf, sizeof(buf), 0);
+		at_chmod(a, mode);
+	}
 	/* An inode without room for it: no error of the disk. */
 	if (err != -ENOSPC && err != -EOPNOTSUPP && err != -E2BIG && err != -EPERM)
 		return err;

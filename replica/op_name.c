@@ -347,6 +347,8 @@ static void linked(struct volume *v, uint32_t node)
 {
 	struct file *f = file_get(v, node);
 
+	resync_hold(v, node);
+	resync_touched(v, node);
 	if (!f)
 		return;
 	if (file_load(v, f) == 0) {

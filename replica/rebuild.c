@@ -31,11 +31,28 @@ struct rebuild {
 	char tmp[64];          /* name below TMP_DIR */
 };
 
+/*
+ * One of several names of an inode: the others still hold all of it, so
+ * nothing is lost with the name. In quarantine it would be a further link to a
+ * file in use, which writes go on changing. -ENOTSUP: it is none.
+ */
+static int drop_link(int fd, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode) || st.st_nlink < 2)
+		return -ENOTSUP;
+	return unlinkat(fd, name, 0) < 0 ? -errno : 0;
+}
+
 int banish(struct check *c, struct dir *d, const char *name, int m, enum finding_kind kind,
 	   const char *why)
 {
 	struct quarantine_note note = { .member = volume_path(c->v, m), .reason = why };
 	char path[4096];
+	bool link;
 	int fd, r;
 
 	tree_path_of(c->v, d->node, name, path, sizeof(path));
@@ -45,12 +62,16 @@ int banish(struct check *c, struct dir *d, const char *name, int m, enum finding
 		return 0;
 	}
 	fd = dirfd_get(c->v, d->node, m);
-	r = fd < 0 ? fd : volume_quarantine_move(c->v, m, &note, fd, name);
+	r = fd < 0 ? fd : drop_link(fd, name);
+	link = r == 0;
+	if (r == -ENOTSUP)
+		r = volume_quarantine_move(c->v, m, &note, fd, name);
 	if (fd >= 0)
 		dirfd_put(c->v, d->node, m, fd);
 	if (r == -ENOENT)
 		return 0;
-	check_report(c, kind, path, 0, 0, m, -1, why, r < 0 ? "repair failed" : "quarantined");
+	check_report(c, kind, path, 0, 0, m, -1, why,
+		     r < 0 ? "repair failed" : link ? "repaired" : "quarantined");
 	return r;
 }
 

@@ -13,10 +13,11 @@
 
 #define RECORD_SIZE 68
 #define RECORD_VERSION 1
-/* user.* where the object takes it (files, directories), trusted.* for
+/* Names of at most four letters after the dot leave room for all 68 bytes in
+ * an ext4 inode of 256 bytes. user.* where the object takes it (files, directories), trusted.* for
  * symlinks, FIFOs, sockets and device nodes (needs CAP_SYS_ADMIN). */
-#define RECORD_XATTR_USER "user.mirrorfs"
-#define RECORD_XATTR_TRUSTED "trusted.mirrorfs"
+#define RECORD_XATTR_USER "user.mfs"
+#define RECORD_XATTR_TRUSTED "trusted.mfs"
 
 enum record_flags {
 	RECORD_OPEN = 1 << 0,       /* content may be newer than the hash */
@@ -36,7 +37,7 @@ struct record {
 	int64_t mtime;      /* sealed mtime, ns since the epoch */
 	int64_t ctime;      /* ctime to show while the inode's own is of the sealing */
 	int64_t sealed_at;  /* when the record was written, ns (coarse clock) */
-	uint32_t meta;      /* hash of mode, owner, xattrs: see metahash.h */
+	uint32_t meta;      /* hash of mode, owner, xattrs: metahash() in object.h */
 };
 
 void record_encode(const struct record *r, uint8_t out[RECORD_SIZE]);

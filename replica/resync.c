@@ -19,6 +19,7 @@ struct resync {
 	pthread_mutex_t run;     /* one at a time */
 	pthread_mutex_t lock;    /* all below */
 	struct map noted;        /* node -> 1, each referenced */
+	struct map held;         /* files of several names, each referenced */
 	pthread_t thread;
 	bool started;
 };
@@ -64,6 +65,34 @@ void resync_touched(struct volume *v, uint32_t node)
 void resync_moved(struct volume *v, uint32_t node)
 {
 	note(v, node, NOTE_DEEP);
+}
+
+void resync_hold(struct volume *v, uint32_t node)
+{
+	struct resync *s = v->resync;
+	uint64_t had;
+
+	if (!atomic_load_explicit(&v->targets, memory_order_acquire))
+		return;
+	pthread_mutex_lock(&s->lock);
+	if (!map_get(&s->held, node, &had) && map_set(&s->held, node, 1) == 0)
+		tree_ref(v, node);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void drop_held(struct volume *v)
+{
+	struct resync *s = v->resync;
+	uint64_t node, one, at = 0;
+	struct map held;
+
+	pthread_mutex_lock(&s->lock);
+	held = s->held;
+	memset(&s->held, 0, sizeof(s->held));
+	pthread_mutex_unlock(&s->lock);
+	while (map_next(&held, &at, &node, &one))
+		tree_unref(v, (uint32_t)node);
+	map_free(&held);
 }
 
 /* Takes all notes; the caller drops the references. */
@@ -196,6 +225,7 @@ int resync_run(struct volume *v, const struct scrub_options *opt, struct scrub_s
 	pthread_mutex_lock(&v->resync->run);
 	r = run_locked(v, opt, stats);
 	use_notes(v, NULL);
+	drop_held(v);
 	pthread_mutex_unlock(&v->resync->run);
 	return r;
 }
@@ -242,6 +272,7 @@ void resync_fini(struct volume *v)
 	if (s->started)
 		pthread_join(s->thread, NULL);
 	use_notes(v, NULL);
+	drop_held(v);
 	pthread_mutex_destroy(&s->run);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

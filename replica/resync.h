@@ -22,6 +22,9 @@ void resync_fini(struct volume *v);
 void resync_touched(struct volume *v, uint32_t node);
 /* A whole tree came to be at node: moved there, or only begun on a target. */
 void resync_moved(struct volume *v, uint32_t node);
+/* The node, and with it the names known of it, stays until the resync ends: a
+ * file of several names is put on a target as one inode only if they meet. */
+void resync_hold(struct volume *v, uint32_t node);
 /* Brings all stale and present members up to date. opt: callbacks, may be NULL. */
 int resync_run(struct volume *v, const struct scrub_options *opt, struct scrub_stats *stats);
 /* The same in a thread of its own, after mounting; also settles what an

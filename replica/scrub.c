@@ -172,6 +172,8 @@ static int visit_entry(struct walk *w, uint32_t dir, const char *name)
 		return nodes_push(&w->todo, node);
 	if (has_links(w, dir, name)) {
 		check_links(w, dir, name, node);
+		if (w->c->mask & ~w->c->sources)
+			resync_hold(v, node);
 		return nodes_push(&w->linked, node);
 	}
 	tree_unref(v, node);

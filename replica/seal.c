@@ -256,23 +256,38 @@ static void store(struct volume *v, const struct loc *l, const struct stat *st,
 	}
 }
 
+/* The record as mirror m's copy makes it; *out only if that went well. */
+static int describe(struct volume *v, const struct loc *l, int m, struct file *f,
+		    const struct dir *d, struct stat *st, struct record *out)
+{
+	struct record r = f ? f->rec : d->rec;
+	struct at a;
+	int e = loc_at(v, l, m, &a);
+
+	if (e == 0)
+		e = make_record(v, l->node, &a, st, &r);
+	if (e == 0 && f)
+		e = fill_content(f, &a, st, &r);
+	if (e == 0)
+		*out = r;
+	return e;
+}
+
 static int seal_at(struct volume *v, uint32_t node, struct file *f, struct dir *d)
 {
 	struct record r = f ? f->rec : d->rec;
-	int p, e;
 	struct stat st;
 	struct loc l;
-	struct at a;
+	int p, e;
 
 	e = loc_get(v, node, volume_in_sync(v), true, &l);
 	if (e < 0)
 		return e;
 	p = volume_preferred(v, r.id);
-	e = loc_at(v, &l, p, &a);
-	if (e == 0)
-		e = make_record(v, node, &a, &st, &r);
-	if (e == 0 && f)
-		e = fill_content(f, &a, &st, &r);
+	e = describe(v, &l, p, f, d, &st, &r);
+	FOR_EACH_BIT(m, l.mask & ~(1u << p)) /* one that lost it is put out by store() */
+		if (e < 0)
+			e = describe(v, &l, (int)m, f, d, &st, &r);
 	if (e == 0 && f && f->atime)
 		st.st_atim = ns_ts(f->atime);
 	if (e == 0 && d) {

@@ -14,6 +14,7 @@
 
 #define SUPERBLOCK_SLOT 4096
 #define SUPERBLOCK_VERSION 1
+#define SUPERBLOCK_FEATURES_RO 0 /* known bits of features_ro */
 #define SUPERBLOCK_MAX_MEMBERS 16
 #define SUPERBLOCK_LINEAGE 32
 #define UUID_LEN 16

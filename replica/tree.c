@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "replica/dirfd.h"
 #include "replica/hashfile.h"
@@ -154,7 +155,7 @@ static bool node_idle(const struct tree *t, uint32_t n)
  * has several names, so tree_put_locked() below recurses once at most. *gone:
  * id of a deleted file whose leaf hashes are to be removed.
  */
-static void reap_locked(struct volume *v, uint32_t n, uint64_t *gone)
+static void reap_locked(struct volume *v, uint32_t n, struct remains *rest)
 {
 	struct tree *t = v->tree;
 
@@ -163,12 +164,12 @@ static void reap_locked(struct volume *v, uint32_t n, uint64_t *gone)
 		uint32_t parent = 0, gen = node->gen;
 
 		while (node->dentry && dentry_at(t, node->dentry)->next)
-			tree_put_locked(v, tree_remove_dentry(t, node->dentry), gone);
+			tree_put_locked(v, tree_remove_dentry(t, node->dentry), rest);
 		if (node->dentry)
 			parent = tree_remove_dentry(t, node->dentry);
 		if ((node->flags & NODE_DELETED) && (node->flags & NODE_HASHFILE))
-			*gone = node->id;
-		tree_close_pins(t, node);
+			rest->gone = node->id;
+		tree_close_pins(t, node, rest);
 		dirfd_drop(v, n);
 		if (t->state[n])
 			t->release(t->state[n]);
@@ -181,37 +182,37 @@ static void reap_locked(struct volume *v, uint32_t n, uint64_t *gone)
 	}
 }
 
-void tree_put_locked(struct volume *v, uint32_t n, uint64_t *gone)
+void tree_put_locked(struct volume *v, uint32_t n, struct remains *rest)
 {
 	if (--node_at(v->tree, n)->refs == 0)
-		reap_locked(v, n, gone);
+		reap_locked(v, n, rest);
 }
 
-void tree_remove_hashes(struct volume *v, uint64_t id)
+void tree_settle(struct volume *v, struct remains *rest)
 {
-	if (!id)
-		return;
-	FOR_EACH_BIT(m, volume_active(v))
-		hashfile_remove(v->m[m].dotfd, id);
+	while (rest->n)
+		close(rest->fd[--rest->n]);
+	FOR_EACH_BIT(m, rest->gone ? volume_active(v) : 0)
+		hashfile_remove(v->m[m].dotfd, rest->gone);
 }
 
 void tree_unref(struct volume *v, uint32_t node)
 {
-	uint64_t gone = 0;
+	struct remains rest = { 0 };
 
 	tree_lock(v);
-	tree_put_locked(v, node, &gone);
+	tree_put_locked(v, node, &rest);
 	tree_unlock(v);
-	tree_remove_hashes(v, gone);
+	tree_settle(v, &rest);
 }
 
 void tree_unref_unlock(struct volume *v, uint32_t node)
 {
-	uint64_t gone = 0;
+	struct remains rest = { 0 };
 
-	tree_put_locked(v, node, &gone);
+	tree_put_locked(v, node, &rest);
 	tree_unlock(v);
-	tree_remove_hashes(v, gone);
+	tree_settle(v, &rest);
 }
 
 void tree_set_release(struct volume *v, void (*release)(void *state))
@@ -235,7 +236,7 @@ void tree_lookup_inc(struct volume *v, uint32_t node)
 
 void tree_forget(struct volume *v, uint32_t node, uint64_t n)
 {
-	uint64_t gone = 0;
+	struct remains rest = { 0 };
 	struct node *nd;
 
 	tree_lock(v);
@@ -243,12 +244,12 @@ void tree_forget(struct volume *v, uint32_t node, uint64_t n)
 	nd->nlookup -= n < nd->nlookup ? n : nd->nlookup;
 	/* What is open counts as looked up: nobody will ask by the pins again. */
 	if (nd->nlookup == 0 && nd->pin) {
-		tree_close_pins(v->tree, nd);
+		tree_close_pins(v->tree, nd, &rest);
 		nd->pin = 0;
 	}
-	reap_locked(v, node, &gone);
+	reap_locked(v, node, &rest);
 	tree_unlock(v);
-	tree_remove_hashes(v, gone);
+	tree_settle(v, &rest);
 }
 
 void tree_forget_all(struct volume *v)
@@ -277,14 +278,14 @@ static uint32_t new_node(struct tree *t, uint64_t id, uint8_t type)
 }
 
 static int enter_locked(struct volume *v, uint64_t id, uint8_t type, uint32_t parent,
-			const char *name, uint32_t *out, uint64_t *gone)
+			const char *name, uint32_t *out, struct remains *rest)
 {
 	struct tree *t = v->tree;
 	uint32_t d = parent ? tree_find_dentry(t, parent, name) : 0;
 	uint64_t n = 0;
 
 	if (d && node_at(t, dentry_at(t, d)->node)->id != id) {
-		tree_put_locked(v, tree_remove_dentry(t, d), gone); /* a name of another life */
+		tree_put_locked(v, tree_remove_dentry(t, d), rest); /* a name of another life */
 		d = 0;
 	}
 	if (!map_get(&t->by_id, id, &n))
@@ -293,7 +294,7 @@ static int enter_locked(struct volume *v, uint64_t id, uint8_t type, uint32_t pa
 		return -ENOMEM;
 	node_at(t, n)->refs++;
 	if (parent && !d && tree_add_dentry(t, (uint32_t)n, parent, name) < 0) {
-		tree_put_locked(v, (uint32_t)n, gone);
+		tree_put_locked(v, (uint32_t)n, rest);
 		return -ENOMEM;
 	}
 	node_at(t, n)->type = type;
@@ -304,13 +305,13 @@ static int enter_locked(struct volume *v, uint64_t id, uint8_t type, uint32_t pa
 int tree_enter(struct volume *v, uint64_t id, uint8_t type, uint32_t parent, const char *name,
 	       uint32_t *node)
 {
-	uint64_t gone = 0;
+	struct remains rest = { 0 };
 	int r;
 
 	tree_lock(v);
-	r = enter_locked(v, id, type, parent, name, node, &gone);
+	r = enter_locked(v, id, type, parent, name, node, &rest);
 	tree_unlock(v);
-	tree_remove_hashes(v, gone);
+	tree_settle(v, &rest);
 	return r;
 }
 

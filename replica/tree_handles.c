@@ -12,7 +12,7 @@
 
 #define SLOT_BITS 24
 
-void tree_close_pins(struct tree *t, struct node *node)
+void tree_close_pins(struct tree *t, struct node *node, struct remains *rest)
 {
 	struct pin *p;
 
@@ -20,7 +20,9 @@ void tree_close_pins(struct tree *t, struct node *node)
 		return;
 	p = arena_slot(&t->t[T_PIN], node->pin);
 	for (int m = 0; m < MAX_MIRRORS; m++)
-		if (p->fd[m] >= 0)
+		if (p->fd[m] >= 0 && rest->n < 4 * MAX_MIRRORS)
+			rest->fd[rest->n++] = p->fd[m];
+		else if (p->fd[m] >= 0)
 			close(p->fd[m]);
 	arena_free(&t->t[T_PIN], node->pin);
 }

@@ -143,43 +143,43 @@ uint32_t tree_find(struct volume *v, uint32_t parent, const char *name)
 
 void tree_drop_name(struct volume *v, uint32_t parent, const char *name)
 {
-	uint64_t gone = 0;
+	struct remains rest = { 0 };
 	uint32_t d;
 
 	tree_lock(v);
 	d = tree_find_dentry(v->tree, parent, name);
 	if (d)
-		tree_put_locked(v, tree_remove_dentry(v->tree, d), &gone);
+		tree_put_locked(v, tree_remove_dentry(v->tree, d), &rest);
 	tree_unlock(v);
-	tree_remove_hashes(v, gone);
+	tree_settle(v, &rest);
 }
 
 int tree_move_name(struct volume *v, uint32_t from, const char *name, uint32_t to,
 		   const char *new_name)
 {
-	uint64_t gone = 0;
+	struct remains rest = { 0 };
 	uint32_t d, n;
 	int r = 0;
 
 	tree_lock(v);
 	d = tree_find_dentry(v->tree, to, new_name);
 	if (d)
-		tree_put_locked(v, tree_remove_dentry(v->tree, d), &gone);
+		tree_put_locked(v, tree_remove_dentry(v->tree, d), &rest);
 	d = tree_find_dentry(v->tree, from, name);
 	if (d) {
 		n = dentry_at(v->tree, d)->node;
 		r = tree_add_dentry(v->tree, n, to, new_name);
-		tree_put_locked(v, tree_remove_dentry(v->tree, d), &gone);
+		tree_put_locked(v, tree_remove_dentry(v->tree, d), &rest);
 	}
 	tree_unlock(v);
-	tree_remove_hashes(v, gone);
+	tree_settle(v, &rest);
 	return r;
 }
 
 void tree_swap_names(struct volume *v, uint32_t p1, const char *n1, uint32_t p2, const char *n2)
 {
 	uint32_t d1, d2, node1, node2;
-	uint64_t gone = 0;
+	struct remains rest = { 0 };
 
 	tree_lock(v);
 	d1 = tree_find_dentry(v->tree, p1, n1);
@@ -187,9 +187,9 @@ void tree_swap_names(struct volume *v, uint32_t p1, const char *n1, uint32_t p2,
 	node1 = d1 ? dentry_at(v->tree, d1)->node : 0;
 	node2 = d2 ? dentry_at(v->tree, d2)->node : 0;
 	if (d1)
-		tree_put_locked(v, tree_remove_dentry(v->tree, d1), &gone);
+		tree_put_locked(v, tree_remove_dentry(v->tree, d1), &rest);
 	if (d2)
-		tree_put_locked(v, tree_remove_dentry(v->tree, d2), &gone);
+		tree_put_locked(v, tree_remove_dentry(v->tree, d2), &rest);
 	if (node1)
 		tree_add_dentry(v->tree, node1, p2, n2);
 	if (node2)

@@ -14,6 +14,14 @@ enum { T_NODE, T_DENTRY, T_LONG, T_PIN, T_HANDLE, T_MAX };
 
 #define LONG_NAME 256
 
+/* What dropping references leaves to be done once the lock is dropped: an
+ * unlink is carried out by closing the last descriptor, which takes time. */
+struct remains {
+	uint64_t gone;             /* id of a deleted file with leaf hashes, 0: none */
+	int n;
+	int fd[4 * MAX_MIRRORS];
+};
+
 struct tree {
 	pthread_mutex_t lock;      /* all below but the stripes */
 	struct arena arena;
@@ -46,10 +54,11 @@ static inline const char *dentry_name(const struct tree *t, const struct dentry 
 	return d->long_name ? (const char *)arena_slot(&t->t[T_LONG], d->long_name) : d->name;
 }
 
-/* tree.c. One reference less; *gone becomes the id of a deleted file whose leaf
- * hashes tree_remove_hashes() is to remove once the lock is dropped. */
-void tree_put_locked(struct volume *v, uint32_t n, uint64_t *gone);
-void tree_remove_hashes(struct volume *v, uint64_t id);
+/* tree.c. One reference less; what the freed nodes leave behind is collected
+ * in *rest, and tree_settle() sees to it once the lock is dropped: closing the
+ * last descriptor of a deleted file can take long. */
+void tree_put_locked(struct volume *v, uint32_t n, struct remains *rest);
+void tree_settle(struct volume *v, struct remains *rest);
 
 /* tree_names.c */
 uint32_t tree_find_dentry(const struct tree *t, uint32_t parent, const char *name);
@@ -59,6 +68,6 @@ int tree_add_dentry(struct tree *t, uint32_t node, uint32_t parent, const char *
 uint32_t tree_remove_dentry(struct tree *t, uint32_t d);
 
 /* tree_handles.c */
-void tree_close_pins(struct tree *t, struct node *node);
+void tree_close_pins(struct tree *t, struct node *node, struct remains *rest);
 
 #endif

@@ -49,14 +49,14 @@ void volume_options_default(struct volume_options *o)
 
 static void probe_xattrs(struct mirror *m)
 {
-	m->user_xattr = fsetxattr(m->dotfd, "user.mirrorfs.probe", "1", 1, 0) == 0;
+	m->user_xattr = fsetxattr(m->dotfd, "user.mfs.probe", "1", 1, 0) == 0;
 	if (m->user_xattr)
-		fremovexattr(m->dotfd, "user.mirrorfs.probe");
+		fremovexattr(m->dotfd, "user.mfs.probe");
 	else /* read-only: assume what the filesystem type can do */
 		m->user_xattr = errno == EROFS;
-	m->trusted_xattr = fsetxattr(m->dotfd, "trusted.mirrorfs.probe", "1", 1, 0) == 0;
+	m->trusted_xattr = fsetxattr(m->dotfd, "trusted.mfs.probe", "1", 1, 0) == 0;
 	if (m->trusted_xattr)
-		fremovexattr(m->dotfd, "trusted.mirrorfs.probe");
+		fremovexattr(m->dotfd, "trusted.mfs.probe");
 	else
 		m->trusted_xattr = errno == EROFS && geteuid() == 0;
 }
@@ -372,6 +372,11 @@ static int open_found(int n, const char *const *dirs, struct volume *v)
 				  "--adopt' with the same directories again", f[newest].m.path);
 			r = -EINVAL;
 		}
+	}
+	if (r == 0 && !v->opt.read_only && v->sb.features_ro & ~(uint64_t)SUPERBLOCK_FEATURES_RO) {
+		log_error("the volume has features (%#llx) that this version may only read; "
+			  "-o ro", (unsigned long long)v->sb.features_ro);
+		r = -EROFS;
 	}
 	if (r == 0)
 		r = set_members(v, f, n);

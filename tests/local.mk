@@ -15,21 +15,39 @@ AM_TESTS_ENVIRONMENT = \
 LDADD = tools/libctl.a $(FRONT_LIBS) $(CMOCKA_LIBS)
 
 unit_programs = \
+	%D%/unit/t-arena \
+	%D%/unit/t-check_data \
+	%D%/unit/t-check_entry \
 	%D%/unit/t-choice \
 	%D%/unit/t-client \
+	%D%/unit/t-creds \
 	%D%/unit/t-ctlpath \
+	%D%/unit/t-dirfd \
 	%D%/unit/t-event \
+	%D%/unit/t-fan \
+	%D%/unit/t-file \
 	%D%/unit/t-hash \
 	%D%/unit/t-hashfile \
+	%D%/unit/t-identity \
+	%D%/unit/t-init \
 	%D%/unit/t-io \
+	%D%/unit/t-leaves \
 	%D%/unit/t-log \
 	%D%/unit/t-map \
+	%D%/unit/t-object \
+	%D%/unit/t-ops \
 	%D%/unit/t-output \
 	%D%/unit/t-quarantine \
 	%D%/unit/t-record \
+	%D%/unit/t-resync \
+	%D%/unit/t-scrub \
+	%D%/unit/t-seal \
 	%D%/unit/t-spill \
+	%D%/unit/t-stress \
 	%D%/unit/t-superblock \
-	%D%/unit/t-verdict
+	%D%/unit/t-tree \
+	%D%/unit/t-verdict \
+	%D%/unit/t-volume_open
 
 
 if HAVE_CMOCKA
@@ -73,7 +91,9 @@ check_PROGRAMS += \
 	%D%/rot/sbtool.c
 
 noinst_HEADERS = \
-	%D%/unit/tmpdir.h
+	%D%/unit/compare.h \
+	%D%/unit/tmpdir.h \
+	%D%/unit/volume.h
 
 script_tests = \
 	%D%/cli.sh \

@@ -72,7 +72,7 @@ hidden_directory() {
 hidden_record() {
 	local name size
 	setfattr -n user.mine -v 1 "$MNT/hello" || fail "setfattr"
-	for name in user.mirrorfs trusted.mirrorfs; do
+	for name in user.mfs trusted.mfs; do
 		refuses getfattr -n "$name" "$MNT/hello"
 		refuses setfattr -n "$name" -v 0 "$MNT/hello"
 		refuses setfattr -x "$name" "$MNT/hello"
@@ -82,7 +82,7 @@ hidden_record() {
 		fail "other xattrs than the user's: $(getfattr -d -m - "$MNT/hello")"
 	[ "$(getfattr --absolute-names --only-values -n user.mine "$MNT/hello")" = 1 ] || fail "xattr"
 	umount_volume "$MNT"
-	size=$(getfattr --absolute-names --only-values -n user.mirrorfs "$A/hello" | wc -c)
+	size=$(getfattr --absolute-names --only-values -n user.mfs "$A/hello" | wc -c)
 	[ "$size" -eq 68 ] || fail "a settled file's record has $size bytes"
 	mount_volume "$MNT" "$A" "$B" || fail "mount: status $?"
 }

@@ -325,7 +325,7 @@ static const char *record_name(const struct object *o)
 {
 	bool user = S_ISREG(o->st.st_mode) || S_ISDIR(o->st.st_mode);
 
-	return user ? "user.mirrorfs" : "trusted.mirrorfs";
+	return user ? "user.mfs" : "trusted.mfs";
 }
 
 static int plant_norecord(struct rng *rng, const struct object *o, struct damage *d)
@@ -362,7 +362,7 @@ static const char *users_xattr(const char *path, char *list, size_t size)
 	ssize_t n = llistxattr(path, list, size);
 
 	for (char *p = list; n > 0 && p < list + n; p += strlen(p) + 1)
-		if (strncmp(p, "user.", 5) == 0 && strcmp(p, "user.mirrorfs") != 0)
+		if (strncmp(p, "user.", 5) == 0 && strcmp(p, "user.mfs") != 0)
 			return p;
 	return NULL;
 }

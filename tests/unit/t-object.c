@@ -316,9 +316,9 @@ static void times_before_1970(void **state)
 static void only_our_names_are_hidden(void **state)
 {
 	(void)state;
-	assert_true(record_is_xattr("user.mirrorfs"));
-	assert_true(record_is_xattr("trusted.mirrorfs"));
-	assert_false(record_is_xattr("user.mirrorfs2"));
+	assert_true(record_is_xattr("user.mfs"));
+	assert_true(record_is_xattr("trusted.mfs"));
+	assert_false(record_is_xattr("user.mfs2"));
 	assert_false(record_is_xattr("user.mirrorf"));
 	assert_false(record_is_xattr("security.mirrorfs"));
 }

@@ -90,7 +90,7 @@ static void same_answer(const char *what, const char *path, int ours, int theirs
 
 static void step(struct bed *b, struct plain *p, uint64_t *seed)
 {
-	char path[64], to[64], data[300];
+	char path[64], to[64], target[67], data[300];
 	size_t len = next_random(seed) % sizeof(data);
 	mode_t mode = 0600 | (mode_t)(next_random(seed) % 64);
 	unsigned flags = (unsigned)(next_random(seed) % 3);
@@ -98,6 +98,8 @@ static void step(struct bed *b, struct plain *p, uint64_t *seed)
 	random_path(seed, path);
 	random_path(seed, to);
 	fill_pattern(data, sizeof(data), *seed);
+	memcpy(target, "no/", 3); /* leads nowhere, or the plain side would follow it */
+	memcpy(target + 3, to, sizeof(to));
 	switch (next_random(seed) % 12) {
 	case 0: case 1:
 		same_answer("mkdir", path, bed_mkdir(b, path),
@@ -121,8 +123,8 @@ static void step(struct bed *b, struct plain *p, uint64_t *seed)
 			    plain_result(unlinkat(p->fd, path, AT_REMOVEDIR)));
 		break;
 	case 7:
-		same_answer("symlink", path, bed_make(b, path, S_IFLNK | 0777, to),
-			    plain_result(symlinkat(to, p->fd, path)));
+		same_answer("symlink", path, bed_make(b, path, S_IFLNK | 0777, target),
+			    plain_result(symlinkat(target, p->fd, path)));
 		break;
 	case 8:
 		if (is_kind(p, path, S_IFDIR))
