@@ -15,80 +15,6 @@
 #include "replica/resync.h"
 #include "replica/tree.h"
 
-static const struct finding_info {
-	const char *item;     /* as rsync itemises, X to be filled in: see mirrorctl(8) */
-	enum counter counter; /* raised when corrected; CNT_MAX: none */
-} finding_info[] = {
-	[FIND_LEAF] = { ">Xc........", CNT_MAX },
-	[FIND_SIZE] = { ">X.s.......", CNT_FILES_REPAIRED },
-	[FIND_MISSING] = { "cX+++++++++", CNT_FILES_REPAIRED },
-	[FIND_TYPE] = { "*X.........", CNT_MAX },
-	[FIND_RECORD] = { ".X......u..", CNT_RECORDS_REPAIRED },
-	[FIND_META] = { ".X...pog.ax", CNT_FILES_REPAIRED },
-	[FIND_MTIME] = { ".X..t......", CNT_FILES_REPAIRED },
-	[FIND_HASHES] = { ".X......u..", CNT_RECORDS_REPAIRED },
-	[FIND_FOREIGN] = { "*X.........", CNT_FOREIGN },
-	[FIND_LINK] = { "hX+++++++++", CNT_FILES_REPAIRED },
-	[FIND_STALE] = { "*X.........", CNT_MAX },
-	[FIND_NAMES] = { ".X......u..", CNT_RECORDS_REPAIRED },
-	[FIND_UNVERIFIED] = { ".X......u..", CNT_MAX },
-};
-
-static char type_letter(uint8_t type)
-{
-	switch (MODE_OF(type)) {
-	case S_IFDIR:
-		return 'd';
-	case S_IFLNK:
-		return 'L';
-	case S_IFBLK:
-	case S_IFCHR:
-		return 'D';
-	case S_IFIFO:
-	case S_IFSOCK:
-		return 'S';
-	default:
-		return 'f';
-	}
-}
-
-static bool is_corrected(const char *action)
-{
-	return strcmp(action, "repaired") == 0 || strcmp(action, "quarantined") == 0;
-}
-
-void check_report(struct check *c, enum finding_kind kind, const char *path, uint64_t off,
-		  uint64_t len, int member, int source, const char *found, const char *action)
-{
-	const struct finding_info *info = &finding_info[kind];
-	struct volume *v = c->v;
-	struct scrub_finding f = { .path = path, .off = off, .len = len, .found = found,
-				   .action = action };
-	bool corrected = is_corrected(action);
-
-	f.member = member >= 0 ? volume_path(v, member) : NULL;
-	f.source = source >= 0 ? volume_path(v, source) : NULL;
-	snprintf(f.item, sizeof(f.item), "%s", info->item);
-	f.item[1] = kind == FIND_NAMES ? 'd' : type_letter(c->type);
-	if (strcmp(action, "lost") == 0)
-		f.item[0] = '!';
-	if (corrected && info->counter != CNT_MAX)
-		volume_count(v, info->counter, 1);
-	if (c->stats) {
-		c->stats->found++;
-		c->stats->corrected += corrected;
-		c->stats->uncorrected += !corrected;
-	}
-	if (c->finding)
-		c->finding(&f, c->arg);
-	if (!c->dry_run) {
-		struct event e = { .action = action, .path = path, .off = off, .len = len,
-				   .member = f.member, .found = found, .source = f.source };
-
-		event_emit(&v->events, &e);
-	}
-}
-
 /* What stands under one name on each member. */
 struct seen {
 	uint32_t there;               /* bit m: something of that name */
@@ -231,6 +157,22 @@ static bool check_meta(struct check *c, struct dir *d, const char *name, const s
 	return accept;
 }
 
+static void check_root_records(struct check *c, struct dir *root, const int fd[MAX_MIRRORS])
+{
+	FOR_EACH_BIT(m, c->mask) {
+		struct at a = { .mirror = &c->v->m[m], .fd = fd[m], .opened = true };
+		struct record rec;
+		int r = record_load(&a, c->type, &rec);
+
+		if (r == 0 && record_equal(&rec, &root->rec))
+			continue;
+		r = c->dry_run ? 0 : record_store(&a, c->type, &root->rec);
+		check_report(c, FIND_RECORD, ".", 0, 0, (int)m, -1,
+			     "record lost or not the newest",
+			     c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
+	}
+}
+
 void check_root(struct check *c, struct dir *root)
 {
 	int fd[MAX_MIRRORS];
@@ -244,6 +186,7 @@ void check_root(struct check *c, struct dir *root)
 			return;
 	}
 	c->type = TYPE_OF(S_IFDIR);
+	check_root_records(c, root, fd);
 	if (check_meta_at(c, ".", fd, NULL, &s, c->mask, &root->rec))
 		dir_changed(c->v, root);
 }

@@ -14,7 +14,6 @@
 /* The raw calls act on this thread alone; so do setfsuid and setfsgid. */
 static __thread struct {
 	bool ready, root, changed;
-	mode_t umask;   /* in force now */
 	struct __user_cap_data_struct caps[2];
 } self;
 
@@ -46,8 +45,7 @@ int creds_assume(const struct caller *c)
 
 	if (r < 0)
 		return r;
-	if (self.umask != (c->umask & 0777))
-		umask(self.umask = c->umask & 0777);
+	umask(c->umask & 0777);
 	self.changed = self.root && (c->uid != 0 || c->gid != 0);
 	if (!self.changed)
 		return 0;
@@ -61,11 +59,9 @@ int creds_assume(const struct caller *c)
 	return 0;
 }
 
-/* A harmless umask stays until the next caller's: it is the same mostly. */
 void creds_restore(void)
 {
-	if (self.umask & 0700)
-		umask(self.umask = 0);
+	umask(0);
 	if (!self.changed)
 		return;
 	setfsuid(0);

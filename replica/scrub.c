@@ -71,90 +71,119 @@ static int tell(struct walk *w, uint32_t dir, bool force)
 
 /* ---- names of one file must be one inode ---- */
 
-static int ino_of(struct volume *v, uint32_t parent, const char *name, int m, uint64_t *ino,
-		  uint64_t *nlink)
+/* Whether mirror m has the object `id` there; then which inode it is. */
+static bool is_there(struct volume *v, int m, int fd, const char *name, uint64_t id, ino_t *ino)
 {
-	int fd = dirfd_get(v, parent, m), r;
+	struct at a = { .mirror = &v->m[m], .fd = fd, .name = name };
+	struct record rec;
 	struct stat st;
 
-	if (fd < 0)
-		return fd;
-	r = fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
-	dirfd_put(v, parent, m, fd);
+	if (fd < 0 || at_stat(&a, &st) < 0 ||
+	    record_load(&a, TYPE_OF(st.st_mode), &rec) < 0 || rec.id != id)
+		return false;
 	*ino = st.st_ino;
-	*nlink = st.st_nlink;
-	return r;
+	return true;
 }
 
-/* dir/name on m becomes another link to the inode of parent/other. */
-static int relink(struct volume *v, int m, uint32_t dir, const char *name, uint32_t parent,
+/* to/name on m becomes another link to from/other. */
+static int relink(struct volume *v, int m, uint64_t id, int to, const char *name, int from,
 		  const char *other)
 {
-	int to = dirfd_get(v, dir, m), from = dirfd_get(v, parent, m), r = 0;
+	int dot = v->m[m].dotfd, r = 0;
 	char tmp[64];
 
-	snprintf(tmp, sizeof(tmp), "tmp-%llx-%d", (unsigned long long)clock_ms(), m);
-	if (to < 0 || from < 0)
-		r = -EIO;
-	if (r == 0 && linkat(from, other, v->m[m].dotfd, tmp, 0) < 0)
+	snprintf(tmp, sizeof(tmp), "tmp-%llx", (unsigned long long)id);
+	unlinkat(dot, tmp, 0); /* of a repair that was cut short */
+	if (linkat(from, other, dot, tmp, 0) < 0)
+		return -errno;
+	if (renameat(dot, tmp, to, name) < 0) {
 		r = -errno;
-	if (r == 0 && renameat(v->m[m].dotfd, tmp, to, name) < 0)
-		r = -errno;
-	if (to >= 0)
-		dirfd_put(v, dir, m, to);
-	if (from >= 0)
-		dirfd_put(v, parent, m, from);
+		unlinkat(dot, tmp, 0);
+	}
 	return r;
 }
 
-static void keep_dir_times(struct check *c, uint32_t dir)
+static bool leads_to(struct volume *v, uint32_t parent, const char *name, uint32_t node)
 {
-	struct dir *d = dir_get(c->v, dir);
+	uint32_t n = tree_find(v, parent, name);
 
-	if (!d)
-		return;
-	pthread_mutex_lock(&d->lock);
-	level_dir_times(c, d, c->sources);
-	pthread_mutex_unlock(&d->lock);
-	dir_put(c->v, d);
+	if (n)
+		tree_unref(v, n);
+	return n == node;
 }
 
-static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t node)
+/* The names dir/name and parent/other of node, on the members in mask; returns
+ * those that have both. The stripe of node is held, so both stay. */
+static uint32_t compare_links(struct walk *w, uint32_t node, const int *to, const char *name,
+			      const char *path, const int *from, const char *other, uint32_t mask)
 {
 	struct volume *v = w->c->v;
-	char other[NAME_MAX_LEN + 1], path[4096];
-	uint64_t mine, theirs, nlink;
-	uint32_t parent;
+	uint64_t id = tree_node(v, node)->id;
+	uint32_t done = 0;
 
-	FOR_EACH_BIT(m, w->c->mask) {
-		int r = -ENOENT;
+	FOR_EACH_BIT(m, mask) {
+		ino_t mine, theirs;
+		int r;
 
-		for (unsigned k = 0; r < 0 && tree_position_at(v, node, k, &parent, other); k++)
-			if (parent != dir || strcmp(name, other) != 0)
-				r = ino_of(v, parent, other, (int)m, &theirs, &nlink);
-		if (r < 0 || ino_of(v, dir, name, (int)m, &mine, &nlink) < 0 || mine == theirs)
+		if (!is_there(v, (int)m, to[m], name, id, &mine) ||
+		    !is_there(v, (int)m, from[m], other, id, &theirs))
 			continue;
-		tree_path_of(v, dir, name, path, sizeof(path));
-		r = w->c->dry_run ? 0 : relink(v, (int)m, dir, name, parent, other);
-		keep_dir_times(w->c, dir);
+		done |= 1u << m;
+		if (mine == theirs)
+			continue;
+		r = w->c->dry_run ? 0 : relink(v, (int)m, id, to[m], name, from[m], other);
 		check_report(w->c, FIND_LINK, path, 0, 0, (int)m, -1,
 			     "names of one file are two files",
 			     w->c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
 	}
+	return done;
+}
+
+/*
+ * Each member's dir/name against another name of the node that it has. What
+ * the names are called is certain only under the node's stripe, and before
+ * that the directories are opened, which takes stripes too.
+ */
+static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t node)
+{
+	struct volume *v = w->c->v;
+	char other[NAME_MAX_LEN + 1], path[4096];
+	uint32_t parent, left = w->c->mask;
+	int to[MAX_MIRRORS], from[MAX_MIRRORS];
+
+	tree_path_of(v, dir, name, path, sizeof(path));
+	dirfds_get(v, dir, w->c->mask, to);
+	for (unsigned k = 0; left && tree_position_at(v, node, k, &parent, other); k++) {
+		if (parent == dir && strcmp(name, other) == 0)
+			continue;
+		dirfds_get(v, parent, w->c->mask, from);
+		pthread_rwlock_wrlock(tree_stripe(v, node));
+		if (leads_to(v, dir, name, node) && leads_to(v, parent, other, node))
+			left &= ~compare_links(w, node, to, name, path, from, other, left);
+		pthread_rwlock_unlock(tree_stripe(v, node));
+		dirfds_put(v, parent, w->c->mask, from);
+	}
+	dirfds_put(v, dir, w->c->mask, to);
+}
+
+/* On any member. */
+static bool has_links(struct walk *w, uint32_t dir, const char *name)
+{
+	bool many = false;
+	int fd[MAX_MIRRORS];
+
+	dirfds_get(w->c->v, dir, w->c->mask, fd);
+	FOR_EACH_BIT(m, w->c->mask) {
+		struct stat st;
+
+		if (fd[m] >= 0 && fstatat(fd[m], name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			many |= st.st_nlink > 1;
+	}
+	dirfds_put(w->c->v, dir, w->c->mask, fd);
+	return many;
 }
 
 /* ---- the walk ---- */
-
-static bool has_links(struct walk *w, uint32_t dir, const char *name)
-{
-	uint64_t ino, nlink = 0;
-	bool many = false;
-
-	FOR_EACH_BIT(m, w->c->mask)
-		if (ino_of(w->c->v, dir, name, (int)m, &ino, &nlink) == 0)
-			many |= nlink > 1;
-	return many;
-}
 
 static int visit_entry(struct walk *w, uint32_t dir, const char *name)
 {
@@ -165,7 +194,7 @@ static int visit_entry(struct walk *w, uint32_t dir, const char *name)
 	if (r == -ENOENT)
 		return 0;
 	if (!node) {
-		w->c->stats->failed += r != 0;
+		w->c->stats->failed += r != 0 && !(tree_node(v, dir)->flags & NODE_DELETED);
 		return 0;
 	}
 	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR))
@@ -193,8 +222,8 @@ static int visit_dir(struct walk *w, uint32_t dir)
 		r = dir_list_read(v, dir, volume_preferred(v, d->id), &list);
 	if (d)
 		dir_put(v, d);
-	if (r < 0) {
-		w->c->stats->failed++;
+	if (r < 0) { /* what was removed meanwhile needs no look */
+		w->c->stats->failed += !(tree_node(v, dir)->flags & NODE_DELETED);
 		return r == -ENOMEM ? r : 0;
 	}
 	for (size_t i = 0; r == 0 && i < list.n; i++) {

@@ -265,7 +265,7 @@ tree_list() {
 			tree_escape || exit
 		find . -path ./.mirrorfs -prune -o \( -type f -o -type d \) -print0 |
 			sort -z | xargs -0 -r getfattr -h -d -m '^user\.' -e hex -- 2>/dev/null |
-			sed '/^user\.mirrorfs[.=]/d' | tree_xattr_lines
+			sed '/^user\.mfs[.=]/d' | tree_xattr_lines
 	)
 }
 
