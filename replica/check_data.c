@@ -58,20 +58,13 @@ struct window {
 	bool whole_match[MAX_MIRRORS]; /* recovering a small file: sum is right */
 };
 
-/* From the medium: the page cache may hold what the disk does not. */
-static int open_medium(struct volume *v, struct file *f, int m)
+/* From the medium: the page cache may hold what the disk does not. The same
+ * inode as fd, whatever its name leads to by now. */
+static int open_medium(int fd)
 {
-	struct loc l;
-	struct at a;
-	int fd = loc_get(v, f->node, 1u << m, false, &l);
+	struct at a = { .fd = fd };
 
-	if (fd < 0)
-		return fd;
-	fd = loc_at(v, &l, m, &a);
-	if (fd == 0)
-		fd = at_open(&a, O_RDONLY | O_DIRECT | O_NOATIME | O_NONBLOCK);
-	loc_put(v, &l);
-	return fd;
+	return at_open(&a, O_RDONLY | O_DIRECT | O_NOATIME | O_NONBLOCK);
 }
 
 static ssize_t read_medium(struct volume *v, struct file *f, int m, uint8_t *buf, size_t len,
@@ -82,7 +75,7 @@ static ssize_t read_medium(struct volume *v, struct file *f, int m, uint8_t *buf
 
 	if (fd < 0)
 		return fd;
-	direct = open_medium(v, f, m);
+	direct = open_medium(fd);
 	if (direct >= 0) {
 		size_t span = (len + LEAF_SIZE - 1) & ~(size_t)(LEAF_SIZE - 1);
 

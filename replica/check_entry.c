@@ -6,6 +6,7 @@
 #include "replica/check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -363,6 +364,36 @@ static uint32_t suspicious(const struct check *c, const struct file *f, const st
 	return mask;
 }
 
+/*
+ * A member being brought up to date may still have something else under the
+ * name by which the node would be reached: its copy is opened by the name at
+ * hand. f->lock and the lock of d are held.
+ */
+static void open_targets(struct check *c, struct dir *d, const char *name, struct file *f,
+			 const struct seen *s, uint32_t targets)
+{
+	int dfd[MAX_MIRRORS];
+
+	if (f->type != TYPE_OF(S_IFREG) || !targets)
+		return;
+	dirfds_get(c->v, d->node, targets, dfd);
+	FOR_EACH_BIT(m, targets) {
+		struct at a = { .mirror = &c->v->m[m], .fd = dfd[m], .name = name };
+		struct stat st;
+		int fd;
+
+		if (f->fd[m] >= 0 && fstat(f->fd[m], &st) == 0 && st.st_ino == s->st[m].st_ino)
+			continue;
+		file_close_fd(f, (int)m);
+		fd = dfd[m] < 0 ? -1 : at_open(&a, O_RDWR | O_NOATIME | O_NONBLOCK);
+		if (fd < 0)
+			continue; /* the windows meet the error */
+		f->fd[m] = fd;
+		f->writable |= 1u << m;
+	}
+	dirfds_put(c->v, d->node, targets, dfd);
+}
+
 static int settle_content(struct check *c, struct file *f, const struct seen *s, uint32_t have,
 			  uint32_t no_record)
 {
@@ -424,6 +455,7 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 	src = __builtin_ctz(have & c->sources & ~wrong ? have & c->sources & ~wrong : have);
 	if (!f->dirty && !f->marked && check_meta(c, d, name, s, have & ~wrong, &f->rec))
 		file_changed(c->v, f);
+	open_targets(c, d, name, f, s, have & ~wrong & ~c->sources);
 	if (settle_content(c, f, s, have & ~wrong, no_record) < 0)
 		r = -EIO;
 	if (f->dirty || f->marked) /* after the content, whose repair keeps old times */

@@ -31,6 +31,7 @@ struct walk {
 	const struct scrub_options *opt;
 	struct nodes todo;     /* directories to visit, each referenced */
 	struct nodes linked;   /* files of several names, held so that names meet */
+	uint32_t relinked;     /* members on which a link was put back just now */
 	int64_t last;          /* progress told, ms */
 };
 
@@ -114,11 +115,12 @@ static bool leads_to(struct volume *v, uint32_t parent, const char *name, uint32
 
 /* The names dir/name and parent/other of node, on the members in mask; returns
  * those that have both. The stripe of node is held, so both stay. */
-static uint32_t compare_links(struct walk *w, uint32_t node, const int *to, const char *name,
-			      const char *path, const int *from, const char *other, uint32_t mask)
+static uint32_t compare_links(struct walk *w, struct file *f, const int *to, const char *name,
+			      const char *path, const int *from, const char *other, uint32_t mask,
+			      bool *moved)
 {
 	struct volume *v = w->c->v;
-	uint64_t id = tree_node(v, node)->id;
+	uint64_t id = f->id;
 	uint32_t done = 0;
 
 	FOR_EACH_BIT(m, mask) {
@@ -132,6 +134,11 @@ static uint32_t compare_links(struct walk *w, uint32_t node, const int *to, cons
 		if (mine == theirs)
 			continue;
 		r = w->c->dry_run ? 0 : relink(v, (int)m, id, to[m], name, from[m], other);
+		w->relinked |= 1u << m;
+		if (!w->c->dry_run) {
+			file_close_fd(f, (int)m); /* may be of the inode that went */
+			*moved = true;
+		}
 		check_report(w->c, FIND_LINK, path, 0, 0, (int)m, -1,
 			     "names of one file are two files",
 			     w->c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
@@ -139,19 +146,49 @@ static uint32_t compare_links(struct walk *w, uint32_t node, const int *to, cons
 	return done;
 }
 
+static void level_times(struct walk *w, uint32_t dir)
+{
+	struct dir *d = dir_get(w->c->v, dir);
+
+	if (!d)
+		return;
+	pthread_mutex_lock(&d->lock);
+	level_dir_times(w->c, d, w->c->sources);
+	pthread_mutex_unlock(&d->lock);
+	dir_put(w->c->v, d);
+}
+
 /*
  * Each member's dir/name against another name of the node that it has. What
  * the names are called is certain only under the node's stripe, and before
  * that the directories are opened, which takes stripes too.
  */
+/* A link put back moved the directory's mtime. good: where none was. */
+static void keep_dir_times(struct check *c, uint32_t dir, uint32_t good)
+{
+	struct dir *d = dir_get(c->v, dir);
+
+	if (!d)
+		return;
+	pthread_mutex_lock(&d->lock);
+	level_dir_times(c, d, good);
+	pthread_mutex_unlock(&d->lock);
+	dir_put(c->v, d);
+}
+
 static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t node)
 {
 	struct volume *v = w->c->v;
 	char other[NAME_MAX_LEN + 1], path[4096];
 	uint32_t parent, left = w->c->mask;
 	int to[MAX_MIRRORS], from[MAX_MIRRORS];
+	struct file *f = file_get(v, node);
+	bool moved = false;
 
+	if (!f)
+		return;
 	tree_path_of(v, dir, name, path, sizeof(path));
+	pthread_rwlock_wrlock(&f->lock);
 	dirfds_get(v, dir, w->c->mask, to);
 	for (unsigned k = 0; left && tree_position_at(v, node, k, &parent, other); k++) {
 		if (parent == dir && strcmp(name, other) == 0)
@@ -159,11 +196,16 @@ static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t
 		dirfds_get(v, parent, w->c->mask, from);
 		pthread_rwlock_wrlock(tree_stripe(v, node));
 		if (leads_to(v, dir, name, node) && leads_to(v, parent, other, node))
-			left &= ~compare_links(w, node, to, name, path, from, other, left);
+			left &= ~compare_links(w, f, to, name, path, from, other, left,
+					       &moved);
 		pthread_rwlock_unlock(tree_stripe(v, node));
 		dirfds_put(v, parent, w->c->mask, from);
 	}
 	dirfds_put(v, dir, w->c->mask, to);
+	pthread_rwlock_unlock(&f->lock);
+	file_put(v, f);
+	if (moved)
+		level_times(w, dir);
 }
 
 /* On any member. */
