@@ -148,27 +148,36 @@ static int root_record(const struct mirror *m, int rootfd, bool adopt)
 
 	if (e == 0)
 		e = metahash(&a, &st, &r.meta);
-	r.mtime = ts_ns(&st.st_mtim);
-	r.ctime = ts_ns(&st.st_ctim);
+	r.mtime = r.ctime = ts_ns(&st.st_mtim); /* the same on all mirrors */
 	return e < 0 ? e : record_store(&a, TYPE_OF(S_IFDIR), &r);
 }
 
-/* The roots of a new volume have one mtime, an adopted one keeps its own. */
+/* All roots get owner, mode and times of the first. */
+static int level_root(int root, const struct stat *first)
+{
+	struct timespec ts[2] = { first->st_atim, first->st_mtim };
+	struct stat st;
+
+	if (fstat(root, &st) < 0)
+		return -errno;
+	if ((st.st_uid != first->st_uid || st.st_gid != first->st_gid) &&
+	    fchown(root, first->st_uid, first->st_gid) < 0)
+		return -errno;
+	if (fchmod(root, first->st_mode & 07777) < 0 || futimens(root, ts) < 0)
+		return -errno;
+	return 0;
+}
+
 static int make_mirror(const char *dir, struct superblock sb, int i, bool adopt,
-		       struct timespec ts[2])
+		       struct stat *first)
 {
 	CLEANUP_CLOSE int root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_CLOSE int dot = -1;
 	struct mirror m = { .user_xattr = true, .trusted_xattr = true };
-	struct stat st;
 	int r;
 
-	if (root < 0 || fstat(root, &st) < 0)
+	if (root < 0 || (i == 0 && fstat(root, first) < 0))
 		return log_err(-errno, "%s", dir);
-	if (i == 0) {
-		ts[0] = st.st_atim;
-		ts[1] = st.st_mtim;
-	}
 	if (mkdirat(root, DOT_DIR, 0700) < 0)
 		return log_err(-errno, "%s/%s", dir, DOT_DIR);
 	dot = openat(root, DOT_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -177,7 +186,9 @@ static int make_mirror(const char *dir, struct superblock sb, int i, bool adopt,
 	m.dotfd = dot;
 	memcpy(sb.mirror_id, sb.members[i].id, UUID_LEN);
 	identity_of(root, &sb.fs_id, &sb.dir_ino);
-	r = futimens(root, ts) < 0 ? -errno : root_record(&m, root, adopt);
+	r = level_root(root, first);
+	if (r == 0)
+		r = root_record(&m, root, adopt);
 	if (r == 0)
 		r = superblock_write(dot, &sb);
 	if (r == 0)
@@ -294,8 +305,8 @@ static int say_what(int n, const char *const *dirs, const struct init_options *o
 
 int init_volume(int n, const char *const *dirs, const struct init_options *opt)
 {
-	struct timespec ts[2];
 	struct superblock sb;
+	struct stat first;
 	int r = init_check_dirs(n, dirs);
 
 	if (r < 0)
@@ -310,6 +321,6 @@ int init_volume(int n, const char *const *dirs, const struct init_options *opt)
 		return say_what(n, dirs, opt);
 	new_superblock(&sb, n, dirs, opt->adopt);
 	for (int i = 0; r == 0 && i < n; i++)
-		r = make_mirror(dirs[i], sb, i, opt->adopt, ts);
+		r = make_mirror(dirs[i], sb, i, opt->adopt, &first);
 	return r == 0 && opt->adopt ? adopt_tree(n, dirs, opt) : r;
 }

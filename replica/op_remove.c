@@ -84,23 +84,25 @@ static void note_last_link(struct volume *v, uint32_t node, const int dfd[MAX_MI
 	}
 }
 
-/* The object's inode changed (ctime, links) though not its content. */
-static void object_touched(struct volume *v, uint32_t node)
+static void reseal_dir(struct volume *v, uint32_t node)
 {
-	struct node *n = tree_node(v, node);
-	struct file *f;
+	struct dir *d = dir_get(v, node);
 
-	resync_touched(v, node);
-	/* Only a change within the window of its sealing would be hidden. */
-	if (!n->sealed_at || clock_ns() >= n->sealed_at + SEAL_WINDOW_NS) {
-		tree_set_ctime(v, node, 0, 0);
+	if (!d)
 		return;
+	if (dir_load(v, d) == 0) {
+		pthread_mutex_lock(&d->lock);
+		if (dir_mark(v, d) == 0)
+			dir_changed(v, d);
+		pthread_mutex_unlock(&d->lock);
 	}
-	if (n->type == TYPE_OF(S_IFDIR)) {
-		tree_set_ctime(v, node, 0, 0);
-		return;
-	}
-	f = file_get(v, node);
+	dir_put(v, d);
+}
+
+static void reseal_file(struct volume *v, uint32_t node)
+{
+	struct file *f = file_get(v, node);
+
 	if (!f)
 		return;
 	if (file_load(v, f) == 0) {
@@ -110,6 +112,26 @@ static void object_touched(struct volume *v, uint32_t node)
 		pthread_rwlock_unlock(&f->lock);
 	}
 	file_put(v, f);
+}
+
+/*
+ * The object's inode changed (ctime, links) though not its content. xfs moves
+ * the mtime, too, of what is exchanged: the record has to be made anew.
+ */
+static void object_touched(struct volume *v, uint32_t node, bool exchanged)
+{
+	struct node *n = tree_node(v, node);
+	bool isdir = n->type == TYPE_OF(S_IFDIR);
+
+	resync_touched(v, node);
+	/* Otherwise only a change within the window of its sealing would be hidden. */
+	if (!exchanged && (isdir || !n->sealed_at ||
+			   clock_ns() >= n->sealed_at + SEAL_WINDOW_NS))
+		tree_set_ctime(v, node, 0, 0);
+	else if (isdir)
+		reseal_dir(v, node);
+	else
+		reseal_file(v, node);
 }
 
 /* ---- unlink, rmdir ---- */
@@ -188,7 +210,7 @@ int op_unlink(struct volume *v, uint32_t parent, const char *name, bool isdir)
 		r = remove_locked(v, d, name, node, isdir);
 		pthread_mutex_unlock(&d->lock);
 		if (r == 0 && !isdir && !(tree_node(v, node)->flags & NODE_DELETED))
-			object_touched(v, node);
+			object_touched(v, node, false);
 		pthread_rwlock_unlock(&v->gate);
 		dir_put(v, d);
 	}
@@ -340,9 +362,9 @@ static int rename_nodes(struct rename *r)
 	e = rename_locked(r);
 	unlock_dirs(r);
 	if (e == 0)
-		object_touched(v, r->node);
+		object_touched(v, r->node, r->flags & RENAME_EXCHANGE);
 	if (e == 0 && r->victim && !(tree_node(v, r->victim)->flags & NODE_DELETED))
-		object_touched(v, r->victim);
+		object_touched(v, r->victim, r->flags & RENAME_EXCHANGE);
 	pthread_rwlock_unlock(&v->gate);
 	return e;
 }
