@@ -108,12 +108,20 @@ void fan_run(uint32_t mask, int (*fn)(int m, void *arg), void *arg, int *result)
 
 void fan_stop(void)
 {
+	static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+	int n;
+
+	pthread_mutex_lock(&one);
 	pthread_mutex_lock(&pool.lock);
-	pool.stop = true;
+	pool.stop = true; /* no helper is added meanwhile */
+	n = pool.threads;
 	pthread_cond_broadcast(&pool.work);
 	pthread_mutex_unlock(&pool.lock);
-	for (int i = 0; i < pool.threads; i++)
+	for (int i = 0; i < n; i++)
 		pthread_join(pool.thread[i], NULL);
+	pthread_mutex_lock(&pool.lock);
 	pool.threads = 0;
 	pool.stop = false;
+	pthread_mutex_unlock(&pool.lock);
+	pthread_mutex_unlock(&one);
 }

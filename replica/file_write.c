@@ -492,6 +492,7 @@ int file_kill_privileges(struct volume *v, struct file *f, const struct killer *
 	mode_t mode;
 	int fd, r = 0;
 
+	pthread_rwlock_rdlock(&v->gate);
 	pthread_rwlock_wrlock(&f->lock);
 	fd = file_fd(v, f, volume_preferred(v, f->id), false);
 	if (f->plain_mode || fd < 0 || fstat(fd, &st) < 0)
@@ -509,8 +510,9 @@ int file_kill_privileges(struct volume *v, struct file *f, const struct killer *
 			volume_eject(v, 1u << m, fd < 0 ? -fd : errno, "chmod", NULL);
 	}
 	if (r == 0)
-		file_changed(v, f);
+		change_done(v, f);
 out:
 	pthread_rwlock_unlock(&f->lock);
+	pthread_rwlock_unlock(&v->gate);
 	return r;
 }

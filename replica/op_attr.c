@@ -96,6 +96,26 @@ static void undo_setxattr(struct volume *v, const struct loc *l, uint32_t asked,
 }
 
 static int run_setxattr(const struct at *a, const struct attr_change *c);
+static int run_removexattr(const struct at *a, const struct attr_change *c);
+
+/* Some filesystems mind the removal of an ACL that is not there. */
+static void excuse_absent(uint32_t asked, int *result)
+{
+	bool any = false;
+
+	FOR_EACH_BIT(m, asked)
+		any |= result[m] == 0;
+	FOR_EACH_BIT(m, any ? asked : 0)
+		if (result[m] == -ENODATA)
+			result[m] = 0;
+}
+
+/* The mark moved the ctime, but the change was refused: the ctime to show is
+ * still the one before. */
+static void keep_ctime(struct volume *v, uint32_t node, const struct stat *before, int64_t since)
+{
+	tree_set_ctime(v, node, ts_ns(&before->st_ctim), since);
+}
 
 static int run_everywhere(struct volume *v, uint32_t node, const struct attr_change *c)
 {
@@ -116,6 +136,8 @@ static int run_everywhere(struct volume *v, uint32_t node, const struct attr_cha
 		r = loc_at(v, &l, (int)m, &a);
 		result[m] = r < 0 ? r : c->run(&a, c);
 	}
+	if (c->run == run_removexattr)
+		excuse_absent(asked, result);
 	if (c->run == run_setxattr)
 		undo_setxattr(v, &l, asked, c, result);
 	loc_put(v, &l);
@@ -131,10 +153,17 @@ static int change_dir(struct volume *v, uint32_t node, const struct attr_change 
 		return -ENOMEM;
 	r = dir_load(v, d);
 	if (r == 0) {
+		int64_t since = clock_ns();
+		struct stat before;
+		bool fresh;
+
 		pthread_mutex_lock(&d->lock);
+		fresh = !d->marked && op_getattr(v, node, &before) == 0;
 		r = dir_mark(v, d);
 		if (r == 0)
 			r = run_everywhere(v, node, c);
+		if (r < 0 && fresh)
+			keep_ctime(v, node, &before, since);
 		dir_changed(v, d);
 		pthread_mutex_unlock(&d->lock);
 	}
@@ -151,11 +180,18 @@ static int change_file(struct volume *v, uint32_t node, const struct attr_change
 		return -ENOMEM;
 	r = file_load(v, f);
 	if (r == 0) {
+		int64_t since = clock_ns();
+		struct stat before;
+		bool fresh;
+
 		pthread_rwlock_wrlock(&f->lock);
 		f->plain_mode = false;
+		fresh = !f->marked && op_getattr(v, node, &before) == 0;
 		r = file_mark(v, f);
 		if (r == 0)
 			r = run_everywhere(v, node, c);
+		if (r < 0 && fresh)
+			keep_ctime(v, node, &before, since);
 		if (c->want & ATTR_ATIME)
 			f->atime = 0;
 		file_changed(v, f);

@@ -164,18 +164,6 @@ static void level_times(struct walk *w, uint32_t dir)
  * that the directories are opened, which takes stripes too.
  */
 /* A link put back moved the directory's mtime. good: where none was. */
-static void keep_dir_times(struct check *c, uint32_t dir, uint32_t good)
-{
-	struct dir *d = dir_get(c->v, dir);
-
-	if (!d)
-		return;
-	pthread_mutex_lock(&d->lock);
-	level_dir_times(c, d, good);
-	pthread_mutex_unlock(&d->lock);
-	dir_put(c->v, d);
-}
-
 static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t node)
 {
 	struct volume *v = w->c->v;

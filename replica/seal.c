@@ -16,6 +16,8 @@
 #include "replica/resync.h"
 #include "replica/tree.h"
 
+#define RETRY_MS 30000
+
 struct seal {
 	pthread_mutex_t batch_lock;
 	pthread_mutex_t lock;      /* all below */
@@ -83,7 +85,7 @@ uint64_t seal_pending(struct volume *v)
 /* Takes what has come to rest off the queue. */
 static int collect(struct volume *v, bool all, struct batch *b)
 {
-	int64_t rest = clock_ms() - (all ? -1000 : (int64_t)v->opt.seal_ms / 2);
+	int64_t rest = all ? INT64_MAX : clock_ms() - (int64_t)v->opt.seal_ms / 2;
 	struct seal *s = v->seal;
 	int r = 0;
 
@@ -328,6 +330,9 @@ static int seal_file(struct volume *v, struct file *f, uint64_t changes)
 			f->atime = 0;
 			leaves_clean(v, f);
 			resync_touched(v, f->node);
+		} else if (r != -ESTALE) { /* it stays unclean until it works */
+			f->changed_at = clock_ms() + RETRY_MS;
+			seal_queue(v, f);
 		}
 	}
 	pthread_rwlock_unlock(&f->lock);
@@ -348,6 +353,9 @@ static int seal_dir(struct volume *v, struct dir *d, uint64_t changes)
 		if (r == 0) {
 			d->dirty = d->marked = false;
 			resync_touched(v, d->node);
+		} else if (r != -ESTALE) {
+			d->changed_at = clock_ms() + RETRY_MS;
+			seal_queue_dir(v, d);
 		}
 	}
 	pthread_mutex_unlock(&d->lock);

@@ -297,7 +297,8 @@ static int enter_locked(struct volume *v, uint64_t id, uint8_t type, uint32_t pa
 		tree_put_locked(v, (uint32_t)n, rest);
 		return -ENOMEM;
 	}
-	node_at(t, n)->type = type;
+	if (node_at(t, n)->type != type) /* read without the lock */
+		node_at(t, n)->type = type;
 	*out = (uint32_t)n;
 	return 0;
 }

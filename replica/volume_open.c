@@ -465,8 +465,8 @@ int volume_close(struct volume *v)
 	int r = 0;
 
 	atomic_store(&v->stopping, true);
+	seal_stop(v); /* it notes for the resync what it seals */
 	resync_fini(v);
-	seal_stop(v);
 	if (!v->opt.read_only) {
 		r = seal_run(v, true);
 		if (r == 0)

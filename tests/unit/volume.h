@@ -74,16 +74,18 @@ static inline struct bed *bed_new_dirs(int n)
 {
 	struct bed *b = calloc(1, sizeof(*b));
 	const char *base = getenv("TMPDIR");
+	char made[sizeof(b->base)];
 
 	if (!b || io_space_init(&b->space) < 0)
 		return NULL;
 	log_set_level(LOG_LEVEL_ERROR);
 	b->n = n;
-	snprintf(b->base, sizeof(b->base), "%s/mirrorfs-unit.XXXXXX", base ? base : "/tmp");
-	if (!mkdtemp(b->base))
+	snprintf(made, sizeof(made), "%s/mirrorfs-unit.XXXXXX", base ? base : "/tmp");
+	if (!mkdtemp(made))
 		return NULL;
+	memcpy(b->base, made, sizeof(made));
 	for (int m = 0; m < n; m++) {
-		snprintf(b->path[m], sizeof(b->path[m]), "%s/m%d", b->base, m);
+		snprintf(b->path[m], sizeof(b->path[m]), "%s/m%d", made, m);
 		if (mkdir(b->path[m], 0755) < 0)
 			return NULL;
 		b->fd[m] = open(b->path[m], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
