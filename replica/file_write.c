@@ -19,11 +19,11 @@
 #include <unistd.h>
 
 #include "replica/base/io.h"
+#include "replica/blame.h"
 #include "replica/check.h"
 #include "replica/fan.h"
 #include "replica/resync.h"
 #include "replica/tree.h"
-#include "replica/verdict.h"
 
 /* From here on two copies go out from two threads. */
 #define PARALLEL_WRITE (512u << 10)
@@ -174,26 +174,17 @@ static int change_run(struct change *c)
 {
 	uint32_t mask = copies(c->v, c->f);
 	int result[MAX_MIRRORS] = { 0 };
-	struct verdict verdict;
+	int reply;
 
 	if (c->len >= PARALLEL_WRITE && c->run == run_write)
 		fan_run(mask, change_on, c, result);
 	else
 		FOR_EACH_BIT(m, mask)
 			result[m] = change_on((int)m, c);
-	verdict = verdict_of(VERDICT_CHANGE, mask, result);
-	if (verdict.stale) {
-		char path[512];
-		int err = 0;
-
-		FOR_EACH_BIT(m, verdict.stale)
-			err = -result[m];
-		tree_path(c->v, c->f->node, path, sizeof(path));
-		volume_eject(c->v, verdict.stale, err, c->what, path);
-	}
-	if (verdict.reply < 0)
+	reply = blame(c->v, VERDICT_CHANGE, mask, result, c->what, c->f->node, NULL);
+	if (reply < 0)
 		settle_failure(c);
-	return verdict.reply;
+	return reply;
 }
 
 static int marked_run(struct change *c)
@@ -467,23 +458,12 @@ int file_sync(struct volume *v, struct file *f, bool data)
 	struct sync_call s = { v, f, data };
 	uint32_t mask;
 	int result[MAX_MIRRORS] = { 0 };
-	struct verdict verdict;
 
 	pthread_rwlock_rdlock(&f->lock);
 	mask = copies(v, f);
 	fan_run(mask, sync_on, &s, result);
 	pthread_rwlock_unlock(&f->lock);
-	verdict = verdict_of(VERDICT_SYNC, mask, result);
-	if (verdict.stale) {
-		char path[512];
-		int err = 0;
-
-		FOR_EACH_BIT(m, verdict.stale)
-			err = -result[m];
-		tree_path(v, f->node, path, sizeof(path));
-		volume_eject(v, verdict.stale, err, data ? "fdatasync" : "fsync", path);
-	}
-	return verdict.reply;
+	return blame(v, VERDICT_SYNC, mask, result, data ? "fdatasync" : "fsync", f->node, NULL);
 }
 
 int file_kill_privileges(struct volume *v, struct file *f, const struct killer *k)

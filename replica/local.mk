@@ -12,6 +12,8 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/base/log.h \
 	%D%/base/map.c \
 	%D%/base/map.h \
+	%D%/blame.c \
+	%D%/blame.h \
 	%D%/check.h \
 	%D%/check_data.c \
 	%D%/check_entry.c \

@@ -13,11 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "replica/blame.h"
 #include "replica/dirfd.h"
 #include "replica/fan.h"
 #include "replica/resync.h"
 #include "replica/tree.h"
-#include "replica/verdict.h"
 
 bool op_is_limit(int e)
 {
@@ -28,25 +28,6 @@ bool op_is_limit(int e)
 		if (e == limits[i])
 			return true;
 	return false;
-}
-
-int op_verdict(struct volume *v, uint32_t asked, const int *result, const char *what,
-	       uint32_t parent, const char *name)
-{
-	struct verdict verdict = verdict_of(VERDICT_CHANGE, asked, result);
-	char path[4096];
-	int err = 0;
-
-	if (!verdict.stale)
-		return verdict.reply;
-	FOR_EACH_BIT(m, verdict.stale)
-		err = -result[m];
-	if (name)
-		tree_path_of(v, parent, name, path, sizeof(path));
-	else
-		tree_path(v, parent, path, sizeof(path));
-	volume_eject(v, verdict.stale, err, what, path);
-	return verdict.reply;
 }
 
 /* One change of attributes. */
@@ -141,7 +122,7 @@ static int run_everywhere(struct volume *v, uint32_t node, const struct attr_cha
 	if (c->run == run_setxattr)
 		undo_setxattr(v, &l, asked, c, result);
 	loc_put(v, &l);
-	return op_verdict(v, asked, result, c->what, node, NULL);
+	return blame(v, VERDICT_CHANGE, asked, result, c->what, node, NULL);
 }
 
 static int change_dir(struct volume *v, uint32_t node, const struct attr_change *c)
@@ -376,22 +357,6 @@ static int sync_root_on(int m, void *arg)
 	return syncfs(v->m[m].rootfd) < 0 ? -errno : 0;
 }
 
-static int sync_verdict(struct volume *v, uint32_t mask, const int *result, const char *what,
-			uint32_t node)
-{
-	struct verdict verdict = verdict_of(VERDICT_SYNC, mask, result);
-	char path[512];
-	int err = 0;
-
-	if (!verdict.stale)
-		return verdict.reply;
-	FOR_EACH_BIT(m, verdict.stale)
-		err = -result[m];
-	tree_path(v, node, path, sizeof(path));
-	volume_eject(v, verdict.stale, err, what, path);
-	return verdict.reply;
-}
-
 int op_fsyncdir(struct volume *v, uint32_t node, bool data)
 {
 	struct dir_sync s = { v, node, data };
@@ -399,7 +364,7 @@ int op_fsyncdir(struct volume *v, uint32_t node, bool data)
 	int result[MAX_MIRRORS] = { 0 };
 
 	fan_run(mask, sync_dir_on, &s, result);
-	return sync_verdict(v, mask, result, "fsync of a directory", node);
+	return blame(v, VERDICT_SYNC, mask, result, "fsync of a directory", node, NULL);
 }
 
 int op_syncfs(struct volume *v)
@@ -408,5 +373,5 @@ int op_syncfs(struct volume *v)
 	int result[MAX_MIRRORS] = { 0 };
 
 	fan_run(mask, sync_root_on, v, result);
-	return sync_verdict(v, mask, result, "syncfs", NODE_ROOT);
+	return blame(v, VERDICT_SYNC, mask, result, "syncfs", NODE_ROOT, NULL);
 }

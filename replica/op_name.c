@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "replica/blame.h"
 #include "replica/check.h"
 #include "replica/dirfd.h"
 #include "replica/resync.h"
@@ -199,7 +200,7 @@ static int birth_run(struct birth *b, const char *what)
 	undo_partial(b, dfd, result);
 	stat_newborn(b, dfd, result);
 	dirfds_put(v, b->d->node, b->asked, dfd);
-	r = op_verdict(v, b->asked, result, what, b->d->node, b->name);
+	r = blame(v, VERDICT_CHANGE, b->asked, result, what, b->d->node, b->name);
 	if (r == 0 && b->make != make_tmpfile) {
 		dir_add(b->d, b->name, b->rec.type, b->rec.id);
 		resync_touched(v, b->d->node);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "replica/blame.h"
 #include "replica/check.h"
 #include "replica/dirfd.h"
 #include "replica/resync.h"
@@ -178,7 +179,7 @@ static int remove_locked(struct volume *v, struct dir *d, const char *name, uint
 				-errno : 0;
 	}
 	excuse(v, d, name, mask, result);
-	r = op_verdict(v, mask, result, isdir ? "rmdir" : "unlink", d->node, name);
+	r = blame(v, VERDICT_CHANGE, mask, result, isdir ? "rmdir" : "unlink", d->node, name);
 	if (r == 0) {
 		dir_sub(d, name, tree_node(v, node)->type, tree_node(v, node)->id);
 		if (last)
@@ -317,7 +318,7 @@ static int rename_locked(struct rename *r)
 						r->flags) < 0)
 			result[m] = -errno;
 	}
-	e = op_verdict(v, mask, result, "rename", r->from->node, r->name);
+	e = blame(v, VERDICT_CHANGE, mask, result, "rename", r->from->node, r->name);
 	if (e == 0)
 		account(r);
 	dir_changed(v, r->from); /* the records say OPEN, whatever came of it */

@@ -89,8 +89,4 @@ void op_fix_stat(struct volume *v, uint32_t node, struct stat *st);
 /* Whether errno e tells of a limit of one filesystem (length of names or
  * values, kinds of objects): then the operation is refused on all mirrors. */
 bool op_is_limit(int e);
-/* Writes bits of the verdict: ejects, returns the reply. */
-int op_verdict(struct volume *v, uint32_t asked, const int *result, const char *what,
-	       uint32_t parent, const char *name);
-
 #endif

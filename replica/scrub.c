@@ -31,7 +31,6 @@ struct walk {
 	const struct scrub_options *opt;
 	struct nodes todo;     /* directories to visit, each referenced */
 	struct nodes linked;   /* files of several names, held so that names meet */
-	uint32_t relinked;     /* members on which a link was put back just now */
 	int64_t last;          /* progress told, ms */
 };
 
@@ -134,7 +133,6 @@ static uint32_t compare_links(struct walk *w, struct file *f, const int *to, con
 		if (mine == theirs)
 			continue;
 		r = w->c->dry_run ? 0 : relink(v, (int)m, id, to[m], name, from[m], other);
-		w->relinked |= 1u << m;
 		if (!w->c->dry_run) {
 			file_close_fd(f, (int)m); /* may be of the inode that went */
 			*moved = true;
