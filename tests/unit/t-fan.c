@@ -55,6 +55,43 @@ static void members_run_side_by_side(void **state)
 	fan_stop();
 }
 
+struct seat {
+	pthread_t caller, helper;
+	int others;
+	bool taken;
+};
+
+static int sit_down(int m, void *arg)
+{
+	struct seat *s = arg;
+
+	if (m != 2)
+		return 0;
+	if (!s->taken)
+		s->helper = pthread_self();
+	else if (!pthread_equal(s->helper, pthread_self()))
+		s->others++;
+	s->taken = true;
+	return pthread_equal(s->caller, pthread_self()) ? -EBUSY : 0;
+}
+
+/* A helper is free again before its caller goes on, however late it gets a
+ * processor: a caller's next call has the same one. Else helpers on their way
+ * back can add up to the whole pool, and members no longer run side by side. */
+static void helper_is_free_on_return(void **state)
+{
+	struct seat seat = { .caller = pthread_self() };
+	int result[32];
+
+	(void)state;
+	for (int i = 0; i < 20000; i++) {
+		fan_run(0x5, sit_down, &seat, result);
+		assert_int_equal(result[2], 0);
+	}
+	assert_int_equal(seat.others, 0);
+	fan_stop();
+}
+
 static void *caller(void *arg)
 {
 	bool *wrong = arg;
@@ -97,6 +134,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_mask),
+		cmocka_unit_test(helper_is_free_on_return),
 		cmocka_unit_test(members_run_side_by_side),
 		cmocka_unit_test(more_callers_than_helpers),
 	};
