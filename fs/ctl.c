@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "replica/recovery.h"
 #include "replica/base/log.h"
 #include "replica/ctlpath.h"
 #include "replica/scrub.h"
@@ -119,6 +120,7 @@ static json_t *status_json(struct volume *v)
 	json_object_set_new(j, "volume", json_string(id));
 	json_object_set_new(j, "mountpoint", json_text(the_mount.opt.mountpoint));
 	json_object_set_new(j, "health", json_string(volume_health(v)));
+	json_object_set_new(j, "recovering", json_boolean(recovery_pending(v)));
 	json_object_set_new(j, "epoch", json_count(v->sb.epoch));
 	json_object_set_new(j, "mirrors", mirrors);
 	json_object_set_new(j, "counters", counters);

@@ -36,7 +36,15 @@ static const struct option_word {
 	{ "strictatime", K_TRUE, OPT(volume.strictatime) },
 	{ "quarantine=", K_SIZE, OPT(volume.quarantine_limit) },
 	{ "max_inodes=", K_UNSIGNED, OPT(volume.max_nodes) },
+	{ "strict", K_TRUE, OPT(volume.strict) },
 	{ "seal_ms=", K_UNSIGNED, OPT(volume.seal_ms) },
+#ifdef ENABLE_ABLATIONS
+	{ "ablate=barrier", K_TRUE, OPT(volume.ablate.barrier) },
+	{ "ablate=checkpoint", K_TRUE, OPT(volume.ablate.checkpoint) },
+	{ "ablate=verify", K_TRUE, OPT(volume.ablate.verify) },
+	{ "ablate=seal", K_TRUE, OPT(volume.ablate.seal) },
+	{ "ablate=commit", K_TRUE, OPT(volume.ablate.commit) },
+#endif
 	{ "threads=", K_UNSIGNED, OPT(threads) },
 	{ "writeback", K_TRUE, OPT(writeback) },
 	{ "allow_other", K_TRUE, OPT(allow_other) },
@@ -73,6 +81,7 @@ void opts_usage(void)
 	       "  -o allow_other      let other users in (default when root mounts)\n"
 	       "  -o quarantine=SIZE  keep at most SIZE of replaced data (default 1G)\n"
 	       "  -o threads=N        request threads (default 4)\n"
+	       "  -o strict           flush the journal at every overwrite\n"
 	       "  -o writeback        let the kernel hold written data back\n"
 	       "  -f                  stay in the foreground, log to stderr\n"
 	       "  -d                  debug output of the FUSE session (implies -f)\n"

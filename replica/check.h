@@ -20,6 +20,7 @@ struct check {
 	bool deep;           /* read all content, from the medium */
 	bool dry_run;        /* find, change nothing */
 	uint8_t type;        /* of the object at hand, for reports */
+	bool settling;       /* what is found are traces of an unclean end, no faults */
 	bool adopt;          /* what has no record is the user's: give it one */
 	uint32_t mask;       /* members looked at and healed */
 	uint32_t sources;    /* members that may be believed (in-sync) */
@@ -54,16 +55,19 @@ enum finding_kind {
 void check_report(struct check *c, enum finding_kind kind, const char *path, uint64_t off,
 		  uint64_t len, int member, int source, const char *found, const char *action);
 
+struct recover;
 /*
  * Leaves first..first+n-1 (n <= 256) of f on all members of c->mask: reads
  * every copy, chooses, repairs. out (may be NULL): n leaves of good bytes.
- * recover: the record is OPEN from an earlier life, hashes are candidates
- * only, and the chosen content sets them anew. Exclusive f->lock.
+ * rc (may be NULL): the content was left open, it says which hashes may be
+ * right, and what is chosen sets them anew (recover.h). Exclusive f->lock.
  * 0; -EIO if a leaf has no good copy (the others are done all the same).
  */
-int check_window(struct check *c, struct file *f, uint64_t first, unsigned n, bool recover,
-		 uint8_t *out);
+int check_window(struct check *c, struct file *f, uint64_t first, unsigned n,
+		 struct recover *rc, uint8_t *out);
 
+/* The copy on m gets the size of f; what it has beyond goes into quarantine. */
+int check_size(struct check *c, struct file *f, int m);
 /* Everything about a non-directory's content, and its hash pages. Exclusive f->lock. */
 int check_content(struct check *c, struct file *f);
 
@@ -103,7 +107,4 @@ int rebuild_object(struct check *c, struct dir *d, const char *name, uint32_t no
 /* Moves dir/name of member m into quarantine. */
 int banish(struct check *c, struct dir *d, const char *name, int m, enum finding_kind kind,
 	   const char *why);
-/* An OPEN record of an earlier life: decides the content anew. Exclusive. */
-int recover_file(struct check *c, struct file *f, uint32_t have);
-
 #endif

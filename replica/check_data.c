@@ -17,6 +17,8 @@
 #include "replica/base/cleanup.h"
 #include "replica/base/io.h"
 #include "replica/choice.h"
+#include "replica/intent.h"
+#include "replica/recover.h"
 #include "replica/tree.h"
 
 #define WINDOW 256u
@@ -48,14 +50,14 @@ struct window {
 	uint64_t first;
 	unsigned n;
 	size_t bytes;               /* within the file */
-	bool recover;
+	struct recover *rc;         /* the content was left open, or NULL */
 	uint8_t *copy[MAX_MIRRORS]; /* n leaves each, zero padded */
 	size_t got[MAX_MIRRORS];    /* bytes read */
 	int err[MAX_MIRRORS];
 	uint8_t *good;              /* n leaves */
 	int8_t source[WINDOW];      /* member taken, -1 lost */
 	uint16_t repair[WINDOW];    /* members to repair */
-	bool whole_match[MAX_MIRRORS]; /* recovering a small file: sum is right */
+	uint16_t older[WINDOW];     /* of these, with an older version: not damaged */
 };
 
 /* From the medium: the page cache may hold what the disk does not. The same
@@ -113,24 +115,53 @@ static void read_copies(struct window *w)
 	}
 }
 
-static enum copy_state leaf_state(const struct window *w, int m, unsigned i)
+/* A copy that was read, by its hash. */
+static enum copy_state match_leaf(struct window *w, int m, unsigned i, size_t want,
+				  struct version *version)
 {
+	const uint8_t *bytes = w->copy[m] + ((size_t)i << LEAF_SHIFT);
 	const struct file *f = w->f;
 	uint64_t leaf = w->first + i;
+
+	if (w->rc && recover_open(w->rc, leaf)) {
+		*version = recover_version(w->rc, leaf, bytes, want);
+		if (version->undone) /* a lost write: no evidence of anything */
+			return COPY_ERROR;
+		return version->age ? COPY_MATCH : COPY_DIFFERS;
+	}
+	if (w->rc && !f->large) /* small, and its hashes at rest are known */
+		version->age = hash_leaf(f->id, leaf, bytes, want) == w->rc->base[leaf];
+	else
+		version->age = hash_leaf(f->id, leaf, bytes, want) == leaves_get(f, leaf);
+	return version->age ? COPY_MATCH : COPY_DIFFERS;
+}
+
+/* Fills in the state of every copy of leaf i. Returns whether the newest of
+ * the versions found was doubtful. */
+static bool leaf_states(struct window *w, unsigned i, enum copy_state *state)
+{
 	size_t at = (size_t)i << LEAF_SHIFT;
 	size_t want = w->bytes - at < LEAF_SIZE ? w->bytes - at : LEAF_SIZE;
+	struct version version[MAX_MIRRORS] = { 0 }, newest = { 0 };
 
-	if (!(w->c->mask & 1u << m))
-		return COPY_NOT_ASKED;
-	if (w->err[m] < 0 || w->got[m] < at + want)
-		return COPY_ERROR;
-	if (w->whole_match[m])
-		return COPY_MATCH;
-	if (w->recover && !leaves_ready(f, leaf, 1))
-		return COPY_DIFFERS;
-	if (hash_leaf(f->id, leaf, w->copy[m] + at, want) == leaves_get(f, leaf))
-		return COPY_MATCH;
-	return COPY_DIFFERS;
+	for (unsigned m = 0; m < w->c->v->n; m++) {
+		state[m] = COPY_NOT_ASKED;
+		if (!(w->c->mask & 1u << m))
+			continue;
+		state[m] = COPY_ERROR;
+		if (w->err[m] < 0 || w->got[m] < at + want)
+			continue;
+		state[m] = match_leaf(w, (int)m, i, want, &version[m]);
+		if (version[m].age > newest.age)
+			newest = version[m];
+	}
+	w->older[i] = 0;
+	for (unsigned m = 0; m < w->c->v->n; m++)
+		if (state[m] == COPY_MATCH && version[m].age < newest.age) {
+			state[m] = COPY_MATCH_OLD;
+			w->older[i] |= (uint16_t)(1u << m);
+		}
+	return newest.doubt;
 }
 
 /* Are the bytes of leaf i the same on all copies that could be read? */
@@ -161,28 +192,49 @@ static void mask_targets(const struct window *w, enum copy_state *state)
 			state[m] = COPY_ERROR;
 }
 
+/* What cannot be proved is noted before it goes over the other copies: once
+ * they are alike, nobody could tell any more. */
+static void flag_unverified(struct window *w, unsigned i, int source)
+{
+	size_t at = (size_t)i << LEAF_SHIFT;
+	struct volume *v = w->c->v;
+	uint64_t leaf = w->first + i;
+	char path[4096];
+
+	if (w->c->adopt)
+		return;
+	w->f->rec.flags |= RECORD_UNVERIFIED;
+	volume_count(v, CNT_UNVERIFIED, 1);
+	if (w->c->dry_run)
+		return;
+	intent_unverified(v, w->f, leaf, hash_leaf(w->f->id, leaf, w->good + at, LEAF_SIZE));
+	tree_path(v, w->f->node, path, sizeof(path));
+	check_report(w->c, FIND_UNVERIFIED, path, leaf << LEAF_SHIFT, LEAF_SIZE, -1, source,
+		     "written shortly before an unclean end, copies differ", "unverified");
+}
+
 /* Returns whether the leaf is lost. */
 static bool choose_leaf(struct window *w, unsigned i)
 {
 	enum copy_state state[MAX_MIRRORS];
 	struct volume *v = w->c->v;
 	size_t at = (size_t)i << LEAF_SHIFT;
+	bool open = w->rc && recover_open(w->rc, w->first + i), doubtful;
 	struct choice ch;
 
-	for (unsigned m = 0; m < v->n; m++)
-		state[m] = leaf_state(w, (int)m, i);
+	doubtful = leaf_states(w, i, state);
 	mask_targets(w, state);
-	ch = choice_leaf((int)v->n, state, volume_preferred(v, w->f->id), w->recover,
+	ch = choice_leaf((int)v->n, state, volume_preferred(v, w->f->id), open,
 			 identical(w, state, i));
 	w->source[i] = (int8_t)ch.source;
 	w->repair[i] = (uint16_t)(ch.verdict == CHOICE_LOST ? 0 : ch.repair & w->c->mask);
 	if (ch.verdict == CHOICE_LOST)
 		return true;
 	memcpy(w->good + at, w->copy[ch.source] + at, LEAF_SIZE);
-	if (ch.verdict == CHOICE_UNVERIFIED && !w->c->adopt) {
-		w->f->rec.flags |= RECORD_UNVERIFIED;
-		volume_count(v, CNT_UNVERIFIED, 1);
-	}
+	if (ch.verdict == CHOICE_ADOPT)
+		volume_count(v, CNT_ADOPTED, 1);
+	if (ch.verdict == CHOICE_UNVERIFIED || doubtful)
+		flag_unverified(w, i, ch.source);
 	return false;
 }
 
@@ -196,8 +248,8 @@ static int quarantine_run(struct window *w, int m, unsigned i, size_t len, const
 	};
 	size_t at = (size_t)i << LEAF_SHIFT;
 
-	if (w->got[m] <= at)
-		return 0; /* nothing was readable: nothing to keep */
+	if (w->got[m] <= at || w->older[i] & 1u << m)
+		return 0; /* nothing was readable, or it is known: nothing to keep */
 	if (w->got[m] - at < len)
 		len = w->got[m] - at;
 	return volume_quarantine_bytes(w->c->v, m, &note, w->copy[m] + at, len);
@@ -247,8 +299,9 @@ static void repair_run(struct window *w, int m, unsigned i, unsigned n)
 		snprintf(found, sizeof(found), "read failed: %s", strerror(-w->err[m]));
 	else
 		snprintf(found, sizeof(found), "%s",
-			 w->recover ? "copies differ after an unclean end" : "hash mismatch");
-	volume_count(v, CNT_LEAVES_BAD, n);
+			 w->c->settling ? "copies differ after an unclean end" : "hash mismatch");
+	if (!w->c->settling)
+		volume_count(v, CNT_LEAVES_BAD, n);
 	if (w->c->dry_run) {
 		check_report(w->c, FIND_LEAF, path, (w->first + i) << LEAF_SHIFT, len, m,
 			     w->source[i], found, "would repair");
@@ -269,13 +322,24 @@ static void repair_run(struct window *w, int m, unsigned i, unsigned n)
 			volume_eject(v, 1u << m, -r, "repair", path);
 		return;
 	}
-	volume_count(v, CNT_LEAVES_REPAIRED, n);
+	if (!w->c->settling)
+		volume_count(v, CNT_LEAVES_REPAIRED, n);
 	check_report(w->c, FIND_LEAF, path, (w->first + i) << LEAF_SHIFT, len, m, w->source[i],
 		     found, "repaired");
 }
 
+/* Whether leaves i and k of member m need the same: one source, one report. */
+static bool one_run(const struct window *w, unsigned m, unsigned i, unsigned k)
+{
+	return w->repair[k] & 1u << m && w->source[i] == w->source[k] &&
+	       !((w->older[i] ^ w->older[k]) & 1u << m) &&
+	       (!w->rc || recover_open(w->rc, w->first + i) == recover_open(w->rc, w->first + k));
+}
+
 static void repair_window(struct window *w)
 {
+	bool settling = w->c->settling;
+
 	FOR_EACH_BIT(m, w->c->mask) {
 		unsigned i = 0;
 
@@ -285,14 +349,16 @@ static void repair_window(struct window *w)
 		while (i < w->n) {
 			unsigned run = 0;
 
-			while (i + run < w->n && w->repair[i + run] & 1u << m &&
-			       w->source[i + run] == w->source[i])
+			while (i + run < w->n && one_run(w, m, i, i + run))
 				run++;
+			/* What was at rest is damaged, not half way. */
+			w->c->settling = settling && w->rc && recover_open(w->rc, w->first + i);
 			if (run)
 				repair_run(w, (int)m, i, run);
 			i += run ? run : 1;
 		}
 	}
+	w->c->settling = settling;
 }
 
 static int window_alloc(struct window *w)
@@ -309,26 +375,6 @@ static int window_alloc(struct window *w)
 	return 0;
 }
 
-/* A small file whose record is OPEN has no leaf hashes, but if a whole copy
- * still has the recorded sum, nothing was written to it. */
-static void match_whole(struct window *w)
-{
-	struct file *f = w->f;
-
-	if (!w->recover || f->large || w->first != 0 || f->known)
-		return;
-	FOR_EACH_BIT(m, w->c->mask) {
-		uint64_t sum = 0;
-
-		if (w->err[m] < 0 || w->got[m] != w->bytes || f->rec.size != f->size)
-			continue;
-		for (unsigned i = 0; i < w->n; i++)
-			sum += hash_leaf(f->id, i, w->copy[m] + ((size_t)i << LEAF_SHIFT),
-					 LEAF_SIZE);
-		w->whole_match[m] = sum == f->rec.hash;
-	}
-}
-
 static void report_lost(struct window *w, unsigned i)
 {
 	uint64_t off = (w->first + i) << LEAF_SHIFT;
@@ -342,10 +388,10 @@ static void report_lost(struct window *w, unsigned i)
 	check_report(w->c, FIND_LEAF, path, off, len, -1, -1, "no copy matches its hash", "lost");
 }
 
-int check_window(struct check *c, struct file *f, uint64_t first, unsigned n, bool recover,
-		 uint8_t *out)
+int check_window(struct check *c, struct file *f, uint64_t first, unsigned n,
+		 struct recover *rc, uint8_t *out)
 {
-	struct window w = { .c = c, .f = f, .first = first, .n = n, .recover = recover };
+	struct window w = { .c = c, .f = f, .first = first, .n = n, .rc = rc };
 	uint64_t start = first << LEAF_SHIFT;
 	int r = 0;
 
@@ -355,14 +401,13 @@ int check_window(struct check *c, struct file *f, uint64_t first, unsigned n, bo
 	if (w.bytes > f->size - start)
 		w.bytes = f->size - start;
 	w.n = n = (unsigned)leaves_of(w.bytes);
-	if (!recover && !leaves_ready(f, first, n))
+	if (!rc && !leaves_ready(f, first, n))
 		leaves_load(c->v, f, first, n);
 	if (window_alloc(&w) < 0)
 		return -ENOMEM;
 	read_copies(&w);
-	match_whole(&w);
 	for (unsigned i = 0; i < n; i++) {
-		if (!recover && !leaves_ready(f, first + i, 1)) {
+		if (!rc && !leaves_ready(f, first + i, 1)) {
 			w.source[i] = -1;
 			w.repair[i] = 0;
 			r = -EIO;
@@ -370,7 +415,7 @@ int check_window(struct check *c, struct file *f, uint64_t first, unsigned n, bo
 		} else if (choose_leaf(&w, i)) {
 			r = -EIO;
 			report_lost(&w, i);
-		} else if (recover) {
+		} else if (rc) {
 			size_t at = (size_t)i << LEAF_SHIFT;
 
 			leaves_set(f, first + i, hash_leaf(f->id, first + i, w.good + at,
@@ -386,7 +431,7 @@ int check_window(struct check *c, struct file *f, uint64_t first, unsigned n, bo
 
 /* ---- sizes, hash pages, whole files ---- */
 
-static int fix_size(struct check *c, struct file *f, int m)
+int check_size(struct check *c, struct file *f, int m)
 {
 	int fd = file_fd(c->v, f, m, false), r = 0;
 	char path[4096], found[96];
@@ -510,13 +555,13 @@ int check_content(struct check *c, struct file *f)
 	int r = 0;
 
 	FOR_EACH_BIT(m, c->mask)
-		fix_size(c, f, (int)m);
+		check_size(c, f, (int)m);
 	for (uint64_t first = 0; first < n; first += WINDOW) {
 		unsigned part = n - first < WINDOW ? (unsigned)(n - first) : WINDOW;
 
 		if (leaves_load(c->v, f, first, part) == 0 && skip_holes(c, f, first, part))
 			continue;
-		if (check_window(c, f, first, part, false, NULL) < 0)
+		if (check_window(c, f, first, part, NULL, NULL) < 0)
 			r = -EIO;
 	}
 	if (leaves_ready(f, 0, n)) {
@@ -533,6 +578,7 @@ void leaves_repair_page(struct volume *v, struct file *f, uint64_t no, uint32_t 
 	char path[4096];
 
 	check_init(&c, v);
+	c.settling |= recovery_pending(v); /* one mirror's are newer */
 	tree_path(v, f->node, path, sizeof(path));
 	FOR_EACH_BIT(m, bad) {
 		int fd, r;

@@ -13,6 +13,7 @@
 
 #include "replica/choice.h"
 #include "replica/dirfd.h"
+#include "replica/recover.h"
 #include "replica/resync.h"
 #include "replica/tree.h"
 
@@ -56,6 +57,49 @@ static int best_record(const struct check *c, const struct seen *s, uint32_t of)
 	FOR_EACH_BIT(m, of & s->recorded)
 		have[m] = 1;
 	return choice_record((int)c->v->n, of & s->there, have, s->rec, &bad, &conflict);
+}
+
+/*
+ * The same with what the marks of other members add: while one of them says
+ * that the object was open, it was. *newest: members that have seen the last
+ * change, as far as their records tell.
+ */
+static int merged_record(const struct check *c, const struct seen *s, uint32_t of,
+			 struct record *rec, uint32_t *newest)
+{
+	int best = best_record(c, s, of);
+	uint32_t same = 0, open = 0;
+
+	*newest = of;
+	if (best < 0)
+		return best;
+	*rec = s->rec[best];
+	FOR_EACH_BIT(m, of & s->recorded)
+		if (s->rec[m].gen == rec->gen && s->rec[m].id == rec->id) {
+			rec->flags |= s->rec[m].flags;
+			same |= 1u << m;
+			if (s->rec[m].flags & RECORD_OPEN)
+				open |= 1u << m;
+		}
+	*newest = open ? open : same;
+	return best;
+}
+
+/* Of a session that did not end in order some members' records are older. */
+static bool lagging(const struct check *c, const struct seen *s, uint32_t have,
+		    const struct record *rec)
+{
+	FOR_EACH_BIT(m, recovery_pending(c->v) ? have & s->recorded : 0)
+		if (s->rec[m].gen < rec->gen)
+			return true;
+	return false;
+}
+
+static int pick_source(const struct check *c, uint32_t of, uint64_t id)
+{
+	int p = volume_preferred(c->v, id);
+
+	return of >> p & 1 ? p : __builtin_ctz(of);
 }
 
 /* Members of `of` that have the entry as t says. */
@@ -248,7 +292,7 @@ static void store_records(struct check *c, struct dir *d, const char *name, uint
 static void load_from(struct volume *v, struct file *f, const struct record *rec)
 {
 	f->rec = *rec;
-	f->size = f->type == TYPE_OF(S_IFREG) ? rec->size : 0;
+	f->size = f->rest = f->type == TYPE_OF(S_IFREG) ? rec->size : 0;
 	f->sum = rec->hash;
 	f->large = f->type == TYPE_OF(S_IFREG) && rec->size > SMALL_MAX;
 	f->disk_pages = f->large ?
@@ -258,45 +302,6 @@ static void load_from(struct volume *v, struct file *f, const struct record *rec
 	if (f->large)
 		tree_set_flag(v, f->node, NODE_HASHFILE);
 	f->loaded = true;
-}
-
-int recover_file(struct check *c, struct file *f, uint32_t have)
-{
-	uint32_t mask = c->mask;
-	uint64_t n;
-	int r = 0;
-
-	f->marked = true;
-	if (f->type == TYPE_OF(S_IFREG)) {
-		c->mask = have;
-		FOR_EACH_BIT(m, have & c->sources) {
-			int fd = file_fd(c->v, f, (int)m, false);
-			struct stat st;
-
-			if (fd >= 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size > f->size)
-				f->size = (uint64_t)st.st_size;
-		}
-		if (f->size > SMALL_MAX && !f->large) {
-			f->large = true;
-			f->disk_pages = 0;
-		}
-		n = leaves_of(f->size);
-		for (uint64_t first = 0; first < n; first += 256) {
-			unsigned part = n - first < 256 ? (unsigned)(n - first) : 256;
-
-			leaves_load(c->v, f, first, f->large ? part : 0);
-			if (check_window(c, f, first, part, true, NULL) < 0)
-				r = -EIO;
-		}
-		f->known = !f->large;
-		f->sum = 0;
-		for (uint64_t i = 0; i < n; i++)
-			f->sum += leaves_get(f, i);
-		c->mask = mask;
-	}
-	if (!c->dry_run)
-		file_changed(c->v, f);
-	return r;
 }
 
 static int hash_target(struct volume *v, const struct at *a, const struct stat *st,
@@ -423,24 +428,25 @@ static bool record_counts(const struct check *c, const struct file *f, int m)
 static int settle_object(struct check *c, struct dir *d, const char *name, const struct truth *t,
 			 const struct seen *s, uint32_t node)
 {
-	int best = best_record(c, s, t->have & c->sources), src, r = 0;
-	uint32_t missing = c->mask & ~t->have, no_record, have = t->have;
+	uint32_t missing = c->mask & ~t->have, no_record, have = t->have, newest;
+	bool fresh, crashed, settling = c->settling;
+	int src, r = 0;
 	struct record rec = { .flags = RECORD_OPEN, .leaf_shift = LEAF_SHIFT, .type = t->type,
 			      .id = t->id };
 	struct file *f = file_get(c->v, node);
 	uint32_t wrong;
-	bool fresh;
 
 	if (!f)
 		return -ENOMEM;
-	if (best >= 0)
-		rec = s->rec[best];
+	merged_record(c, s, have & c->sources, &rec, &newest);
 	pthread_rwlock_wrlock(&f->lock);
 	fresh = !f->loaded;
 	if (fresh)
 		load_from(c->v, f, &rec);
-	if (fresh && rec.flags & RECORD_OPEN)
+	crashed = fresh && (rec.flags & RECORD_OPEN || recovery_file(c->v, t->id, rec.gen));
+	if (crashed)
 		r = recover_file(c, f, have);
+	c->settling |= crashed || lagging(c, s, have, &rec);
 	no_record = 0;
 	FOR_EACH_BIT(m, have)
 		if (!(s->recorded & 1u << m) || (record_counts(c, f, (int)m) &&
@@ -452,14 +458,16 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 		r = -EIO;
 		wrong = missing = 0;
 	}
-	src = __builtin_ctz(have & c->sources & ~wrong ? have & c->sources & ~wrong : have);
+	newest &= have & c->sources & ~wrong;
+	src = pick_source(c, newest ? newest : have & c->sources & ~wrong ?
+			  have & c->sources & ~wrong : have, t->id);
 	if (!f->dirty && !f->marked && check_meta(c, d, name, s, have & ~wrong, &f->rec))
 		file_changed(c->v, f);
 	open_targets(c, d, name, f, s, have & ~wrong & ~c->sources);
 	if (settle_content(c, f, s, have & ~wrong, no_record) < 0)
 		r = -EIO;
 	if (f->dirty || f->marked) /* after the content, whose repair keeps old times */
-		align_meta(c, d, name, s, have & ~wrong & ~c->sources, src);
+		align_meta(c, d, name, s, have & ~wrong & ~(crashed ? 0 : c->sources), src);
 	if (r < 0) /* no record over content that is not what it says */
 		no_record &= c->sources;
 	if (no_record & ~wrong & ~missing)
@@ -467,6 +475,7 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 	FOR_EACH_BIT(m, missing | wrong)
 		if (rebuild_object(c, d, name, node, f, (int)m, src) < 0)
 			r = r ? r : -EIO;
+	c->settling = settling;
 	pthread_rwlock_unlock(&f->lock);
 	file_put(c->v, f);
 	return r;
@@ -484,17 +493,19 @@ static void renew_dir(struct volume *v, struct dir *child)
 static int settle_dir(struct check *c, struct dir *d, const char *name, const struct truth *t,
 		      const struct seen *s, uint32_t node)
 {
-	int best = best_record(c, s, t->have & c->sources), r = 0;
-	uint32_t missing = c->mask & ~t->have, no_record = 0;
+	uint32_t missing = c->mask & ~t->have, no_record = 0, newest;
+	bool sealed, crashed, settling = c->settling;
+	int r = 0;
 	struct dir *child = dir_get(c->v, node);
 	struct record rec = { .flags = RECORD_OPEN, .leaf_shift = LEAF_SHIFT, .type = t->type,
 			      .id = t->id };
-	bool sealed;
 
 	if (!child)
 		return -ENOMEM;
-	if (best >= 0)
-		rec = s->rec[best];
+	merged_record(c, s, t->have & c->sources, &rec, &newest);
+	crashed = !child->loaded && (rec.flags & RECORD_OPEN ||
+				     recovery_dir(c->v, t->id, rec.gen));
+	c->settling |= crashed || lagging(c, s, t->have, &rec);
 	sealed = !(rec.flags & RECORD_OPEN) && !child->dirty;
 	FOR_EACH_BIT(m, t->have)
 		if (!(s->recorded & 1u << m) || (sealed && !record_equal(&s->rec[m], &rec)))
@@ -502,8 +513,9 @@ static int settle_dir(struct check *c, struct dir *d, const char *name, const st
 	if (sealed && check_meta(c, d, name, s, t->have, &rec))
 		renew_dir(c->v, child);
 	if (!sealed)
-		align_meta(c, d, name, s, t->have & ~c->sources,
-			   __builtin_ctz(t->have & c->sources));
+		align_meta(c, d, name, s, t->have & ~(crashed ? 0 : c->sources),
+			   pick_source(c, newest & c->sources ? newest & c->sources :
+				       t->have & c->sources, t->id));
 	if (no_record)
 		store_records(c, d, name, no_record, child->loaded ? &child->rec : &rec);
 	FOR_EACH_BIT(m, missing)
@@ -514,6 +526,7 @@ static int settle_dir(struct check *c, struct dir *d, const char *name, const st
 		child->checked = false;
 		resync_moved(c->v, node);
 	}
+	c->settling = settling;
 	dir_put(c->v, child);
 	return r;
 }

@@ -365,7 +365,6 @@ static int renew_sum(struct names *w)
 	w->d->sum = sum;
 	w->d->count = count;
 	w->d->open_before = false;
-	w->d->marked = true;
 	dir_changed(w->c->v, w->d);
 	return 0;
 }
@@ -384,8 +383,11 @@ static void report_lost_names(struct names *w)
 int names_locked(struct check *c, struct dir *d)
 {
 	struct names w = { .c = c, .d = d };
+	bool settling = c->settling;
 	uint64_t sum = 0;
 	int r = read_lists(&w);
+
+	c->settling |= d->open_before;
 
 	if (r == 0)
 		w.lead = __builtin_ctz(w.listed);
@@ -414,6 +416,7 @@ int names_locked(struct check *c, struct dir *d)
 	if (d->node == NODE_ROOT)
 		check_root(c, d);
 out:
+	c->settling = settling;
 	free_lists(&w);
 	return r;
 }

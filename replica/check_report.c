@@ -57,13 +57,18 @@ void check_report(struct check *c, enum finding_kind kind, const char *path, uin
 				   .action = action };
 	bool corrected = is_corrected(action);
 
+	if (c->settling && corrected) {
+		action = f.action = "settled";
+		volume_count(v, CNT_SETTLED, 1);
+	}
+
 	f.member = member >= 0 ? volume_path(v, member) : NULL;
 	f.source = source >= 0 ? volume_path(v, source) : NULL;
 	snprintf(f.item, sizeof(f.item), "%s", info->item);
 	f.item[1] = kind == FIND_NAMES ? 'd' : type_letter(c->type);
 	if (strcmp(action, "lost") == 0)
 		f.item[0] = '!';
-	if (corrected && info->counter != CNT_MAX)
+	if (corrected && !c->settling && info->counter != CNT_MAX)
 		volume_count(v, info->counter, 1);
 	if (c->stats) {
 		c->stats->found++;
@@ -72,7 +77,7 @@ void check_report(struct check *c, enum finding_kind kind, const char *path, uin
 	}
 	if (c->finding)
 		c->finding(&f, c->arg);
-	if (!c->dry_run) {
+	if (!c->dry_run && !(c->settling && corrected)) {
 		struct event e = { .action = action, .path = path, .off = off, .len = len,
 				   .member = f.member, .found = found, .source = f.source };
 

@@ -12,7 +12,9 @@
 #include "replica/check.h"
 #include "replica/dirfd.h"
 #include "replica/hash.h"
+#include "replica/intent.h"
 #include "replica/object.h"
+#include "replica/recovery.h"
 #include "replica/seal.h"
 #include "replica/tree.h"
 
@@ -53,6 +55,7 @@ struct dir *dir_get(struct volume *v, uint32_t node)
 	pthread_mutex_init(&fresh->lock, NULL);
 	fresh->node = node;
 	fresh->id = tree_node(v, node)->id;
+	fresh->first_lsn = LSN_NONE;
 	tree_lock(v);
 	d = *tree_state_slot(v, node);
 	if (!d) {
@@ -121,11 +124,11 @@ static int load_record(struct volume *v, struct dir *d)
 	loc_put(v, &l);
 	if (!found)
 		return err;
+	open |= recovery_dir(v, d->id, best.gen) != NULL;
 	d->rec = best;
 	d->sum = best.hash;
 	d->count = best.size;
 	d->open_before = open;
-	d->marked = open;
 	return 0;
 }
 
@@ -168,6 +171,9 @@ int dir_mark(struct volume *v, struct dir *d)
 
 	if (d->marked)
 		return 0;
+	err = intent_dir(v, d);
+	if (err < 0)
+		return err;
 	r.flags |= RECORD_OPEN;
 	err = loc_get(v, d->node, mask, false, &l);
 	if (err < 0)

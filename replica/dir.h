@@ -27,6 +27,7 @@ struct dir {
 	struct record rec;
 	uint64_t sum, count;
 	uint64_t changes;
+	_Atomic uint64_t first_lsn; /* as in struct file */
 	_Atomic int64_t changed_at;
 	bool queued;             /* seal lock */
 	struct dir *next;

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "replica/check.h"
+#include "replica/intent.h"
+#include "replica/recovery.h"
 #include "replica/seal.h"
 #include "replica/tree.h"
 
@@ -38,6 +40,7 @@ static struct file *file_new(struct volume *v, uint32_t node)
 	f->id = tree_node(v, node)->id;
 	f->type = tree_node(v, node)->type;
 	f->cut_pages = UINT64_MAX;
+	f->first_lsn = LSN_NONE;
 	pthread_rwlock_init(&f->lock, NULL);
 	pthread_mutex_init(&f->fd_lock, NULL);
 	for (int m = 0; m < MAX_MIRRORS; m++)
@@ -50,6 +53,7 @@ static void file_free(struct file *f)
 	for (int m = 0; m < MAX_MIRRORS; m++)
 		file_close_fd(f, m);
 	leaves_free(f);
+	free(f->hot);
 	pthread_rwlock_destroy(&f->lock);
 	pthread_mutex_destroy(&f->fd_lock);
 	free(f);
@@ -218,7 +222,7 @@ static void set_loaded(struct volume *v, struct file *f, const struct record *r,
 		       const struct stat *st)
 {
 	f->rec = *r;
-	f->size = r->size;
+	f->size = f->rest = r->size;
 	f->sum = r->hash;
 	f->large = f->type == TYPE_OF(S_IFREG) && r->size > SMALL_MAX;
 	f->disk_pages = f->large ?
@@ -251,7 +255,7 @@ static int load_quick(struct volume *v, struct file *f)
 	file_at_done(v, &l);
 	if (r < 0 || rec.id != f->id || TYPE_OF(st.st_mode) != f->type)
 		return 1;
-	if (rec.flags & RECORD_OPEN)
+	if (rec.flags & RECORD_OPEN || recovery_file(v, f->id, rec.gen))
 		return 1;
 	if (f->type == TYPE_OF(S_IFREG) && (uint64_t)st.st_size != rec.size)
 		return 1;
@@ -309,17 +313,33 @@ int file_load(struct volume *v, struct file *f)
 
 /* ---- changing ---- */
 
-int file_mark(struct volume *v, struct file *f)
+/*
+ * Where a record is a file of its own, nothing orders it before the change of
+ * the object: then the journal says first, durably, that it is open.
+ */
+static bool spills(const struct volume *v, const struct file *f)
+{
+	FOR_EACH_BIT(m, volume_in_sync(v))
+		if (!(f->type == TYPE_OF(S_IFREG) ? v->m[m].user_xattr : v->m[m].trusted_xattr))
+			return true;
+	return false;
+}
+
+static int mark_as(struct volume *v, struct file *f, uint8_t flags)
 {
 	uint32_t done = 0, failed = 0;
 	struct record r = f->rec;
 	int err = 0;
 
-	if (f->marked)
+	if (f->marked && (r.flags & flags) == flags)
 		return 0;
 	if (f->type == TYPE_OF(S_IFREG) && f->large)
 		tree_set_flag(v, f->node, NODE_HASHFILE);
-	r.flags |= RECORD_OPEN;
+	r.flags |= flags;
+	if (!f->marked)
+		err = intent_mark(v, f, r.gen && spills(v, f));
+	if (err < 0)
+		return err;
 	FOR_EACH_BIT(m, volume_in_sync(v)) {
 		struct loc l;
 		struct at a;
@@ -348,6 +368,16 @@ int file_mark(struct volume *v, struct file *f)
 	f->marked = true;
 	tree_set_ctime(v, f->node, 0, 0);
 	return 0;
+}
+
+int file_mark(struct volume *v, struct file *f)
+{
+	return mark_as(v, f, RECORD_OPEN);
+}
+
+int file_mark_cut(struct volume *v, struct file *f)
+{
+	return mark_as(v, f, f->rec.gen ? RECORD_OPEN | RECORD_CUT : RECORD_OPEN);
 }
 
 void file_changed(struct volume *v, struct file *f)

@@ -62,6 +62,13 @@ struct file {
 	uint64_t n_page;         /* entries of page[] */
 	uint64_t disk_pages;     /* pages below this one may be in the hash files */
 	uint64_t cut_pages;      /* lowest disk_pages since they were last stored */
+	uint64_t rest;           /* bytes below are on the disk as they were sealed */
+	bool overwritten;        /* in place, since it was sealed */
+	bool noted;              /* an OPEN record in the journals is durable */
+	uint64_t *hot;           /* bit r: region r is open in the journals */
+	size_t n_hot;            /* words of it */
+	_Atomic uint64_t first_lsn; /* first journal record since sealing, see intent.h */
+	uint64_t last_lsn;       /* end of the last */
 	uint64_t changes;        /* counts changes, for the seal */
 	_Atomic int64_t changed_at; /* monotonic ms of the last */
 	_Atomic int64_t atime;   /* ns, set by reading, to be stored; 0: none */
@@ -95,6 +102,8 @@ void file_at_done(struct volume *v, struct loc *l);
 
 /* The object changes now: OPEN goes into the records first. Exclusive. */
 int file_mark(struct volume *v, struct file *f);
+/* The same before content at rest is cut off: its blocks may be used again. */
+int file_mark_cut(struct volume *v, struct file *f);
 void file_changed(struct volume *v, struct file *f);
 
 /* ---- leaf hashes (leaves.c); f->lock held, exclusively to load or set ---- */

@@ -22,7 +22,11 @@
 #include "replica/blame.h"
 #include "replica/check.h"
 #include "replica/fan.h"
+#include "replica/intent.h"
+#include "replica/journal.h"
+#include "replica/recover.h"
 #include "replica/resync.h"
+#include "replica/seal.h"
 #include "replica/tree.h"
 
 /* From here on two copies go out from two threads. */
@@ -107,6 +111,7 @@ static int run_allocate(struct change *c, int fd)
 /* Takes gate and lock with the file loaded. */
 static int change_begin(struct volume *v, struct file *f)
 {
+	seal_make_room(v);
 	for (int tries = 0; tries < 100; tries++) {
 		int r = file_load(v, f);
 
@@ -137,6 +142,7 @@ static void settle_failure(struct change *c)
 {
 	struct volume *v = c->v;
 	struct file *f = c->f;
+	struct recover rc = { .f = f, .here = true };
 	struct check chk;
 
 	FOR_EACH_BIT(m, volume_in_sync(v)) {
@@ -148,11 +154,13 @@ static void settle_failure(struct change *c)
 			volume_eject(v, 1u << m, errno, "truncate after a failed write", NULL);
 	}
 	check_init(&chk, v);
+	rc.c = &chk;
+	rc.have = chk.mask;
 	if (c->off >= f->size)
 		return;
 	for (uint64_t leaf = c->off >> LEAF_SHIFT;
 	     leaf << LEAF_SHIFT < c->off + c->len && leaf << LEAF_SHIFT < f->size; leaf++)
-		check_window(&chk, f, leaf, 1, true, NULL);
+		check_window(&chk, f, leaf, 1, &rc, NULL);
 }
 
 /* In-sync members that have the object: a mirror that came back lacks what
@@ -187,11 +195,16 @@ static int change_run(struct change *c)
 	return reply;
 }
 
-static int marked_run(struct change *c)
+/*
+ * Leaves first..first+n-1 are to get these hashes (NULL: zeros) and the file
+ * this size: so it is noted, and what is at rest there is marked as open.
+ */
+static int intend(struct change *c, uint64_t first, uint64_t n, const uint64_t *hash,
+		  uint64_t size)
 {
 	int r = file_mark(c->v, c->f);
 
-	return r < 0 ? r : change_run(c);
+	return r < 0 ? r : intent_leaves(c->v, c->f, first, n, hash, size, c->off < c->f->rest);
 }
 
 /* After a failure, too: a record that was marked has to be sealed again. */
@@ -260,7 +273,9 @@ static int write_locked(struct change *c, struct io_space *s)
 	if (r == 0)
 		r = new_hashes(c, s, first, n, hash);
 	if (r == 0)
-		r = marked_run(c);
+		r = intend(c, first, n, hash, end > f->size ? end : f->size);
+	if (r == 0)
+		r = change_run(c);
 	if (r == 0 && end > f->size)
 		r = leaves_resize(c->v, f, end);
 	for (uint64_t i = 0; r == 0 && i < n; i++)
@@ -301,6 +316,22 @@ static int cut_leaf(struct volume *v, struct file *f, struct io_space *s, uint64
 	return r;
 }
 
+/* The tail of a leaf that is cut becomes zeros in place; whole leaves that go
+ * need no barrier, since the record says first that they were cut. */
+static int intend_size(struct change *c, uint64_t size, const uint64_t *cut)
+{
+	struct file *f = c->f;
+	bool shrinks = size < f->size;
+	int r = size < f->rest ? file_mark_cut(c->v, f) : file_mark(c->v, f);
+
+	if (r == 0 && cut)
+		r = intent_leaves(c->v, f, size >> LEAF_SHIFT, 1, cut, size, size < f->rest);
+	if (r == 0)
+		r = intent_leaves(c->v, f, leaves_of(size), shrinks ? UINT64_MAX : 0, NULL, size,
+				  false);
+	return r;
+}
+
 static int truncate_locked(struct change *c, struct io_space *s)
 {
 	struct file *f = c->f;
@@ -311,11 +342,15 @@ static int truncate_locked(struct change *c, struct io_space *s)
 	if (r == 0 && size && !f->large)
 		r = leaves_load(c->v, f, 0, 1);
 	if (r == 0)
-		r = marked_run(c);
+		r = intend_size(c, size, inside ? &hash : NULL);
+	if (r == 0)
+		r = change_run(c);
 	if (r == 0)
 		r = leaves_resize(c->v, f, size);
 	if (r == 0 && inside)
 		r = leaves_set(f, size >> LEAF_SHIFT, hash);
+	if (r == 0 && size < f->rest)
+		f->rest = size;
 	return r;
 }
 
@@ -363,6 +398,14 @@ static int zero_hashes(struct change *c, uint64_t from, uint64_t to)
 	return 0;
 }
 
+/* Of the file after a fallocate. */
+static uint64_t new_size(const struct change *c)
+{
+	uint64_t end = c->off + c->len;
+
+	return end > c->f->size && !(c->mode & FALLOC_FL_KEEP_SIZE) ? end : c->f->size;
+}
+
 /* Zeroes [off, off+len) below the end of the file. */
 static int zero_locked(struct change *c, struct io_space *s)
 {
@@ -374,8 +417,10 @@ static int zero_locked(struct change *c, struct io_space *s)
 
 	if (end > f->size)
 		end = f->size;
-	if (c->off >= end)
-		return marked_run(c);
+	if (c->off >= end) {
+		r = intend(c, 0, 0, NULL, new_size(c));
+		return r < 0 ? r : change_run(c);
+	}
 	tail = end >> LEAF_SHIFT;
 	tail_part = (end & (LEAF_SIZE - 1)) && end < f->size && !(head_part && tail == head);
 	whole_from = head + head_part;
@@ -386,8 +431,15 @@ static int zero_locked(struct change *c, struct io_space *s)
 		r = zeroed_leaf(c, s, tail, &edge_hash[1]);
 	if (r == 0)
 		r = leaves_load(c->v, f, head, 1);
+	if (r == 0 && head_part)
+		r = intend(c, head, 1, &edge_hash[0], new_size(c));
+	if (r == 0 && tail_part)
+		r = intend(c, tail, 1, &edge_hash[1], new_size(c));
 	if (r == 0)
-		r = marked_run(c);
+		r = intend(c, whole_from, whole_to > whole_from ? whole_to - whole_from : 0, NULL,
+			   new_size(c));
+	if (r == 0)
+		r = change_run(c);
 	if (r == 0 && whole_from < whole_to)
 		r = zero_hashes(c, whole_from, whole_to);
 	if (r == 0 && head_part)
@@ -400,7 +452,6 @@ static int zero_locked(struct change *c, struct io_space *s)
 static int allocate_locked(struct change *c, struct io_space *s)
 {
 	struct file *f = c->f;
-	uint64_t end = c->off + c->len;
 	int r = f->large ? 0 : leaves_load(c->v, f, 0, 1);
 
 	if (r < 0)
@@ -408,9 +459,11 @@ static int allocate_locked(struct change *c, struct io_space *s)
 	if (c->mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 		r = zero_locked(c, s);
 	else
-		r = marked_run(c);
-	if (r == 0 && end > f->size && !(c->mode & FALLOC_FL_KEEP_SIZE))
-		r = leaves_resize(c->v, f, end);
+		r = intend(c, 0, 0, NULL, new_size(c));
+	if (r == 0 && !(c->mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
+		r = change_run(c);
+	if (r == 0 && new_size(c) > f->size)
+		r = leaves_resize(c->v, f, new_size(c));
 	return r;
 }
 
@@ -439,13 +492,20 @@ struct sync_call {
 	struct volume *v;
 	struct file *f;
 	bool data;
+	uint64_t lsn;
 };
+
+/* Bits from here on ask for the journal of a member. */
+#define SYNC_JOURNAL MAX_MIRRORS
 
 static int sync_on(int m, void *arg)
 {
 	struct sync_call *s = arg;
-	int fd = file_fd(s->v, s->f, m, false);
+	int fd;
 
+	if (m >= SYNC_JOURNAL)
+		return journal_flush_on(s->v, m - SYNC_JOURNAL, s->lsn);
+	fd = file_fd(s->v, s->f, m, false);
 	if (fd < 0)
 		return fd;
 	if (s->data)
@@ -453,17 +513,28 @@ static int sync_on(int m, void *arg)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
+/*
+ * Data and journal of every mirror at once. Nothing of the file is in flight
+ * meanwhile, so what was noted of it before is covered.
+ */
 int file_sync(struct volume *v, struct file *f, bool data)
 {
-	struct sync_call s = { v, f, data };
+	struct sync_call s = { v, f, data, 0 };
+	int result[2 * MAX_MIRRORS] = { 0 }, r;
 	uint32_t mask;
-	int result[MAX_MIRRORS] = { 0 };
 
 	pthread_rwlock_rdlock(&f->lock);
 	mask = copies(v, f);
-	fan_run(mask, sync_on, &s, result);
+	s.lsn = journal_head(v);
+	fan_run(mask | mask << SYNC_JOURNAL, sync_on, &s, result);
+	FOR_EACH_BIT(m, mask)
+		if (result[m] == 0)
+			result[m] = result[m + SYNC_JOURNAL];
+	r = blame(v, VERDICT_SYNC, mask, result, data ? "fdatasync" : "fsync", f->node, NULL);
+	if (r == 0)
+		intent_commit(v, f, s.lsn);
 	pthread_rwlock_unlock(&f->lock);
-	return blame(v, VERDICT_SYNC, mask, result, data ? "fdatasync" : "fsync", f->node, NULL);
+	return r;
 }
 
 int file_kill_privileges(struct volume *v, struct file *f, const struct killer *k)

@@ -117,6 +117,21 @@ int hashfile_read(int fd, uint64_t id, uint64_t page_no, struct hash_page *p)
 	return 0;
 }
 
+int hashfile_read_raw(int fd, uint64_t page_no, uint64_t leaf[HASHFILE_LEAVES])
+{
+	uint64_t words[PAGE_WORDS] = { 0 };
+	ssize_t n;
+
+	if (page_no > PAGE_NO_MAX)
+		return -EINVAL;
+	n = io_pread_full(fd, words, sizeof(words), offset_of(page_no));
+	if (n <= 0)
+		return n < 0 ? (int)n : -ENODATA;
+	for (int i = 0; i < HASHFILE_LEAVES; i++)
+		leaf[i] = le64toh(words[W_LEAVES + i]);
+	return 0;
+}
+
 /* Beyond the end there is a hole already. Without support for holes zeros do. */
 static int punch(int fd, uint64_t page_no)
 {

@@ -25,6 +25,9 @@ int hashfile_open(int dotfd, uint64_t id, int flags);
  * number (magic, id, number, checksum); a page beyond the end is a hole.
  * A page whose bytes are all zero is a hole. */
 int hashfile_read(int fd, uint64_t id, uint64_t page_no, struct hash_page *p);
+/* What stands at the place of the page's hashes, valid or not: a hash that some
+ * bytes match proves itself. -ENODATA: nothing there. */
+int hashfile_read_raw(int fd, uint64_t page_no, uint64_t leaf[HASHFILE_LEAVES]);
 /* A page whose leaves are all zero is written as a hole (punched). */
 int hashfile_write(int fd, uint64_t id, uint64_t page_no, const struct hash_page *p);
 /* Cuts the file to n pages. */

@@ -100,6 +100,10 @@ static int load_page(struct volume *v, struct file *f, uint64_t no)
 	if (!page)
 		return -ENOMEM;
 	page->p = best;
+	/* Of an append that a power cut undid. */
+	for (uint64_t k = 0; k < HASHFILE_LEAVES; k++)
+		if (no * HASHFILE_LEAVES + k >= leaves_of(f->rest))
+			page->p.leaf[k] = 0;
 	if (bad)
 		leaves_repair_page(v, f, no, bad, source);
 	return 0;

@@ -45,6 +45,12 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/identity.h \
 	%D%/init.c \
 	%D%/init.h \
+	%D%/intent.c \
+	%D%/intent.h \
+	%D%/journal.c \
+	%D%/journal.h \
+	%D%/journal_file.c \
+	%D%/journal_priv.h \
 	%D%/leaves.c \
 	%D%/object.c \
 	%D%/object.h \
@@ -58,12 +64,25 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/rebuild.c \
 	%D%/record.c \
 	%D%/record.h \
+	%D%/recover.c \
+	%D%/recover.h \
+	%D%/recovery.c \
+	%D%/recovery.h \
+	%D%/recovery_index.c \
+	%D%/recovery_look.c \
+	%D%/recovery_moves.c \
+	%D%/recovery_moves.h \
+	%D%/recovery_names.c \
+	%D%/recovery_places.c \
+	%D%/recovery_places.h \
+	%D%/recovery_plan.c \
 	%D%/resync.c \
 	%D%/resync.h \
 	%D%/scrub.c \
 	%D%/scrub.h \
 	%D%/seal.c \
 	%D%/seal.h \
+	%D%/settle.c \
 	%D%/spill.c \
 	%D%/spill.h \
 	%D%/superblock.c \

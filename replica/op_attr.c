@@ -16,7 +16,10 @@
 #include "replica/blame.h"
 #include "replica/dirfd.h"
 #include "replica/fan.h"
+#include "replica/intent.h"
+#include "replica/journal.h"
 #include "replica/resync.h"
+#include "replica/seal.h"
 #include "replica/tree.h"
 
 bool op_is_limit(int e)
@@ -169,6 +172,10 @@ static int change_file(struct volume *v, uint32_t node, const struct attr_change
 		f->plain_mode = false;
 		fresh = !f->marked && op_getattr(v, node, &before) == 0;
 		r = file_mark(v, f);
+		/* Unlike mode or size, nobody would see at a glance that the
+		 * mirrors differ: so it is noted durably. */
+		if (r == 0 && c->name && f->rec.gen)
+			r = intent_mark(v, f, true);
 		if (r == 0)
 			r = run_everywhere(v, node, c);
 		if (r < 0 && fresh)
@@ -186,6 +193,7 @@ static int change_attr(struct volume *v, uint32_t node, const struct attr_change
 {
 	int r;
 
+	seal_make_room(v);
 	pthread_rwlock_rdlock(&v->gate);
 	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR))
 		r = change_dir(v, node, c);
@@ -330,13 +338,17 @@ struct dir_sync {
 	struct volume *v;
 	uint32_t node;
 	bool data;
+	uint64_t lsn;
 };
 
 static int sync_dir_on(int m, void *arg)
 {
 	struct dir_sync *s = arg;
-	int dfd = dirfd_get(s->v, s->node, m), fd, r = 0;
+	int dfd, fd, r = 0;
 
+	if (m >= MAX_MIRRORS)
+		return journal_flush_on(s->v, m - MAX_MIRRORS, s->lsn);
+	dfd = dirfd_get(s->v, s->node, m);
 	if (dfd < 0)
 		return dfd == -ESTALE ? 0 : dfd;
 	fd = openat(dfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -359,19 +371,30 @@ static int sync_root_on(int m, void *arg)
 
 int op_fsyncdir(struct volume *v, uint32_t node, bool data)
 {
-	struct dir_sync s = { v, node, data };
+	struct dir_sync s = { v, node, data, journal_head(v) };
 	uint32_t mask = volume_in_sync(v);
-	int result[MAX_MIRRORS] = { 0 };
+	int result[2 * MAX_MIRRORS] = { 0 };
 
-	fan_run(mask, sync_dir_on, &s, result);
+	fan_run(mask | mask << MAX_MIRRORS, sync_dir_on, &s, result);
+	FOR_EACH_BIT(m, mask)
+		if (result[m] == 0)
+			result[m] = result[m + MAX_MIRRORS];
 	return blame(v, VERDICT_SYNC, mask, result, "fsync of a directory", node, NULL);
 }
 
 int op_syncfs(struct volume *v)
 {
 	uint32_t mask = volume_in_sync(v);
-	int result[MAX_MIRRORS] = { 0 };
+	int result[MAX_MIRRORS] = { 0 }, r;
+	uint64_t lsn;
 
+	/* No change is half way between its note and its write. */
+	pthread_rwlock_wrlock(&v->gate);
+	lsn = journal_head(v);
+	pthread_rwlock_unlock(&v->gate);
 	fan_run(mask, sync_root_on, v, result);
-	return blame(v, VERDICT_SYNC, mask, result, "syncfs", NODE_ROOT, NULL);
+	r = blame(v, VERDICT_SYNC, mask, result, "syncfs", NODE_ROOT, NULL);
+	if (r == 0 && !v->opt.read_only)
+		intent_commit_all(v, lsn);
+	return r;
 }

@@ -12,6 +12,7 @@
 
 #include "replica/check.h"
 #include "replica/dirfd.h"
+#include "replica/recovery.h"
 #include "replica/tree.h"
 
 int op_check_name(uint32_t parent, const char *name, bool making)
@@ -149,7 +150,8 @@ static int enter(struct volume *v, uint32_t parent, const char *name,
 	if (r < 0)
 		return r;
 	known = tree_find_id(v, rec.id);
-	if (!known && rec.flags & RECORD_OPEN && rec.type != TYPE_OF(S_IFDIR))
+	if (!known && rec.type != TYPE_OF(S_IFDIR) &&
+	    (rec.flags & RECORD_OPEN || recovery_file(v, rec.id, rec.gen)))
 		return -EUCLEAN; /* of an earlier life: to be settled first */
 	r = tree_enter(v, rec.id, rec.type, parent, name, node);
 	if (r == 0 && !known && !(rec.flags & RECORD_OPEN))

@@ -16,7 +16,9 @@
 #include "replica/blame.h"
 #include "replica/check.h"
 #include "replica/dirfd.h"
+#include "replica/intent.h"
 #include "replica/resync.h"
+#include "replica/seal.h"
 #include "replica/tree.h"
 
 /* One new name. */
@@ -188,9 +190,15 @@ static int birth_run(struct birth *b, const char *what)
 	struct volume *v = b->v;
 	int dfd[MAX_MIRRORS], result[MAX_MIRRORS] = { 0 }, r;
 
-	r = b->make == make_tmpfile ? 0 : dir_mark(v, b->d);
-	if (r < 0)
-		return r;
+	if (b->make != make_tmpfile) {
+		struct intent_name to = { b->d, b->name, b->rec.id, b->rec.type };
+
+		r = dir_mark(v, b->d);
+		if (r == 0)
+			r = intent_names(v, &to, 1);
+		if (r < 0)
+			return r;
+	}
 	b->asked = volume_in_sync(v);
 	dirfds_get(v, b->d->node, b->asked, dfd);
 	FOR_EACH_BIT(m, b->asked)
@@ -251,6 +259,7 @@ static int register_newborn(struct birth *b, struct entry *e, struct file **out)
 			pthread_mutex_lock(&d->lock);
 			d->rec = b->rec;
 			d->loaded = d->checked = d->marked = true;
+			r = intent_dir(v, d);
 			dir_changed(v, d);
 			pthread_mutex_unlock(&d->lock);
 			dir_put(v, d);
@@ -273,7 +282,7 @@ static int register_newborn(struct birth *b, struct entry *e, struct file **out)
 			file_put(v, f);
 	}
 	op_fix_stat(v, e->node, &e->st);
-	return 0;
+	return r;
 }
 
 static int birth_begin(struct birth *b, struct volume *v, uint32_t parent, const char *name)
@@ -282,6 +291,7 @@ static int birth_begin(struct birth *b, struct volume *v, uint32_t parent, const
 
 	if (r < 0)
 		return r;
+	seal_make_room(v);
 	b->v = v;
 	b->name = name;
 	for (int m = 0; m < MAX_MIRRORS; m++)

@@ -16,7 +16,9 @@
 #include "replica/blame.h"
 #include "replica/check.h"
 #include "replica/dirfd.h"
+#include "replica/intent.h"
 #include "replica/resync.h"
+#include "replica/seal.h"
 #include "replica/tree.h"
 
 static int find_node(struct volume *v, uint32_t parent, const char *name, uint32_t *node)
@@ -163,9 +165,12 @@ static int remove_locked(struct volume *v, struct dir *d, const char *name, uint
 {
 	uint32_t mask = volume_in_sync(v);
 	int dfd[MAX_MIRRORS], result[MAX_MIRRORS] = { 0 }, r;
+	struct intent_name gone = { d, name, 0, 0 };
 	bool last;
 
 	r = dir_mark(v, d);
+	if (r == 0)
+		r = intent_names(v, &gone, 1);
 	if (r < 0)
 		return r;
 	dirfds_get(v, d->node, mask, dfd);
@@ -204,6 +209,7 @@ int op_unlink(struct volume *v, uint32_t parent, const char *name, bool isdir)
 	r = find_node(v, parent, name, &node);
 	if (r < 0)
 		return r;
+	seal_make_room(v);
 	d = loaded_dir(v, parent, &r);
 	if (d) {
 		pthread_rwlock_rdlock(&v->gate);
@@ -293,6 +299,20 @@ static void account(struct rename *r)
 		resync_moved(v, r->victim);
 }
 
+/* Where both names are to lead afterwards. */
+static int intend(struct rename *r)
+{
+	const struct node *n = tree_node(r->v, r->node);
+	struct intent_name names[2] = { { r->from, r->name, 0, 0 },
+					{ r->to, r->new_name, n->id, n->type } };
+
+	if (r->flags & RENAME_EXCHANGE) {
+		names[0].id = tree_node(r->v, r->victim)->id;
+		names[0].type = tree_node(r->v, r->victim)->type;
+	}
+	return intent_names(r->v, names, 2);
+}
+
 static int rename_locked(struct rename *r)
 {
 	struct volume *v = r->v;
@@ -303,6 +323,8 @@ static int rename_locked(struct rename *r)
 
 	if (e == 0)
 		e = dir_mark(v, r->to);
+	if (e == 0)
+		e = intend(r);
 	if (e < 0)
 		return e;
 	dirfds_get(v, r->from->node, mask, from);
@@ -400,6 +422,7 @@ int op_rename(struct volume *v, uint32_t p1, const char *n1, uint32_t p2, const 
 		e = find_node(v, p1, n1, &r.node);
 	if (e < 0)
 		return e;
+	seal_make_room(v);
 	e = find_node(v, p2, n2, &r.victim);
 	if (e == -ENOENT && !(flags & RENAME_EXCHANGE))
 		e = 0;

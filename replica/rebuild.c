@@ -99,7 +99,7 @@ static int copy_content(struct rebuild *b, int fd)
 		return -errno;
 	for (uint64_t first = 0; first < n; first += 256) {
 		unsigned part = n - first < 256 ? (unsigned)(n - first) : 256;
-		int r = check_window(&sub, b->f, first, part, false, buf);
+		int r = check_window(&sub, b->f, first, part, NULL, buf);
 
 		if (r < 0)
 			return r;

@@ -22,7 +22,8 @@
 enum record_flags {
 	RECORD_OPEN = 1 << 0,       /* content may be newer than the hash */
 	RECORD_UNVERIFIED = 1 << 1, /* hash taken from an undecidable copy */
-	RECORD_FLAGS_KNOWN = 3,
+	RECORD_CUT = 1 << 2,        /* OPEN, and leaves below the sealed size were cut off */
+	RECORD_FLAGS_KNOWN = 7,
 };
 
 struct record {

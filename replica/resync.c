@@ -8,6 +8,8 @@
 
 #include "replica/base/log.h"
 #include "replica/base/map.h"
+#include "replica/journal.h"
+#include "replica/recovery.h"
 #include "replica/seal.h"
 #include "replica/tree.h"
 #include "replica/walk.h"
@@ -121,6 +123,9 @@ static void redo(struct check *c, uint32_t node, uint64_t how)
 {
 	if (tree_node(c->v, node)->flags & NODE_DELETED)
 		return;
+	/* Its own record, once it is sealed, is a matter of the entry. */
+	if (tree_node(c->v, node)->type == TYPE_OF(S_IFDIR))
+		check_node(c, node);
 	if (tree_node(c->v, node)->type == TYPE_OF(S_IFDIR) && how == NOTE_DEEP)
 		walk_tree(c, NULL, node);
 	else
@@ -154,7 +159,9 @@ static int last_pass(struct check *c, uint64_t failures)
 	struct volume *v = c->v;
 	int r = 0;
 
-	pthread_rwlock_wrlock(&v->gate);
+	seal_freeze(v);
+	/* The journals of those who join know nothing of what is open now. */
+	r = seal_frozen(v);
 	for (int i = 0; i < 1000 && count_notes(v->resync); i++)
 		pass(c);
 	if (c->stats->failed + c->stats->uncorrected > failures || count_notes(v->resync))
@@ -164,10 +171,12 @@ static int last_pass(struct check *c, uint64_t failures)
 			r = log_err(-errno, "%s: sync after the resync", volume_path(v, (int)m));
 			continue;
 		}
-		r = volume_admit(v, (int)m);
+		r = journal_join(v, (int)m);
+		if (r == 0)
+			r = volume_admit(v, (int)m);
 	}
 	atomic_store(&v->targets, 0);
-	pthread_rwlock_unlock(&v->gate);
+	seal_thaw(v);
 	return r;
 }
 
@@ -236,17 +245,9 @@ static void *resync_thread(void *arg)
 	struct scrub_stats stats = { 0 };
 	int r;
 
-	if (atomic_load(&v->unclean)) {
-		struct check c;
-
-		check_init(&c, v);
-		c.stats = &stats;
-		r = walk_tree(&c, NULL, NODE_ROOT);
-		if (r == 0)
-			log_info("settled what an unclean end had left open: %llu finding(s)",
-				 (unsigned long long)stats.found);
-	}
-	r = atomic_load(&v->stopping) ? 0 : resync_run(v, NULL, &stats);
+	r = recovery_settle(v);
+	if (r == 0 && !atomic_load(&v->stopping))
+		r = resync_run(v, NULL, &stats);
 	if (r < 0 && r != -EINTR)
 		log_err(r, "a mirror could not be brought up to date");
 	return NULL;
@@ -256,7 +257,7 @@ int resync_start(struct volume *v)
 {
 	struct resync *s = v->resync;
 
-	if (v->opt.read_only || (!atomic_load(&v->unclean) && !find_targets(v)))
+	if (v->opt.read_only || (!recovery_pending(v) && !find_targets(v)))
 		return 0;
 	s->started = pthread_create(&s->thread, NULL, resync_thread, v) == 0;
 	return s->started ? 0 : -EAGAIN;

@@ -14,6 +14,7 @@
 #include "replica/check.h"
 #include "replica/dirfd.h"
 #include "replica/ops.h"
+#include "replica/recovery.h"
 #include "replica/resync.h"
 #include "replica/seal.h"
 #include "replica/tree.h"
@@ -29,6 +30,7 @@ struct nodes {
 struct walk {
 	struct check *c;
 	const struct scrub_options *opt;
+	bool unsealed;         /* go down only where nothing was sealed yet */
 	struct nodes todo;     /* directories to visit, each referenced */
 	struct nodes linked;   /* files of several names, held so that names meet */
 	int64_t last;          /* progress told, ms */
@@ -213,6 +215,16 @@ static bool has_links(struct walk *w, uint32_t dir, const char *name)
 
 /* ---- the walk ---- */
 
+static bool never_sealed(struct volume *v, uint32_t node)
+{
+	struct dir *d = dir_get(v, node);
+	bool never = d && dir_load(v, d) == 0 && d->rec.gen == 0;
+
+	if (d)
+		dir_put(v, d);
+	return never;
+}
+
 static int visit_entry(struct walk *w, uint32_t dir, const char *name)
 {
 	struct volume *v = w->c->v;
@@ -225,8 +237,12 @@ static int visit_entry(struct walk *w, uint32_t dir, const char *name)
 		w->c->stats->failed += r != 0 && !(tree_node(v, dir)->flags & NODE_DELETED);
 		return 0;
 	}
-	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR))
-		return nodes_push(&w->todo, node);
+	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR)) {
+		if (!w->unsealed || never_sealed(v, node))
+			return nodes_push(&w->todo, node);
+		tree_unref(v, node);
+		return 0;
+	}
 	if (has_links(w, dir, name)) {
 		check_links(w, dir, name, node);
 		if (w->c->mask & ~w->c->sources)
@@ -263,26 +279,36 @@ static int visit_dir(struct walk *w, uint32_t dir)
 	return r;
 }
 
-int walk_tree(struct check *c, const struct scrub_options *opt, uint32_t start)
+static int walk_from(struct walk *w, uint32_t start)
 {
-	struct walk w = { .c = c, .opt = opt };
+	struct check *c = w->c;
 	int r;
 
 	check_scope(c);
 	tree_ref(c->v, start);
-	r = nodes_push(&w.todo, start);
-	while (r == 0 && w.todo.n) {
-		uint32_t dir = w.todo.node[--w.todo.n];
+	r = nodes_push(&w->todo, start);
+	while (r == 0 && w->todo.n) {
+		uint32_t dir = w->todo.node[--w->todo.n];
 
-		r = visit_dir(&w, dir);
+		r = visit_dir(w, dir);
 		tree_unref(c->v, dir);
 	}
 	if (r == 0)
-		tell(&w, start, true);
-	nodes_free(c->v, &w.todo);
-	nodes_free(c->v, &w.linked);
+		tell(w, start, true);
+	nodes_free(c->v, &w->todo);
+	nodes_free(c->v, &w->linked);
 	check_scope(NULL);
 	return r;
+}
+
+int walk_tree(struct check *c, const struct scrub_options *opt, uint32_t start)
+{
+	return walk_from(&(struct walk){ .c = c, .opt = opt }, start);
+}
+
+int walk_unsealed(struct check *c, uint32_t start)
+{
+	return walk_from(&(struct walk){ .c = c, .unsealed = true }, start);
 }
 
 int walk_one(struct check *c, uint32_t node)
@@ -302,7 +328,7 @@ int walk_one(struct check *c, uint32_t node)
 }
 
 /* A path relative to the root, to a node with a reference. */
-static int resolve(struct volume *v, const char *path, uint32_t *node)
+int walk_resolve(struct volume *v, const char *path, uint32_t *node)
 {
 	char part[NAME_MAX_LEN + 1];
 	uint32_t at = NODE_ROOT;
@@ -363,7 +389,7 @@ static int scrub_walk(struct volume *v, const struct scrub_options *opt, struct 
 {
 	struct check c;
 	uint32_t node = NODE_NONE;
-	int r = resolve(v, opt->path, &node);
+	int r = walk_resolve(v, opt->path, &node);
 
 	if (r < 0)
 		return r;
@@ -391,6 +417,8 @@ int scrub_run(struct volume *v, const struct scrub_options *opt, struct scrub_st
 	if (atomic_exchange(&v->scrubbing, true))
 		return -EBUSY;
 	seal_run(v, true);
+	if (!opt->dry_run)
+		recovery_settle(v);
 	r = scrub_walk(v, opt, out);
 	if (r == 0 && opt->resync && !opt->dry_run)
 		r = resync_run(v, opt, out);

@@ -13,6 +13,9 @@
 
 #include "replica/base/log.h"
 #include "replica/fan.h"
+#include "replica/intent.h"
+#include "replica/journal.h"
+#include "replica/recovery.h"
 #include "replica/resync.h"
 #include "replica/tree.h"
 
@@ -36,6 +39,8 @@ struct batch {
 	struct dir **dir;
 	uint64_t *dir_changes;
 	size_t n_files, n_dirs;
+	bool late;                 /* leaf hashes that wait for their data's sync */
+	uint64_t tail;
 };
 
 void seal_queue(struct volume *v, struct file *f)
@@ -82,15 +87,32 @@ uint64_t seal_pending(struct volume *v)
 	return n;
 }
 
+/*
+ * What the journals need not keep once the mirrors are synced: all that was
+ * sealed before. s->lock held. head was read before: see intent.c.
+ */
+static uint64_t tail_of(const struct seal *s, uint64_t head)
+{
+	for (const struct file *f = s->files; f; f = f->next)
+		if (f->first_lsn < head)
+			head = f->first_lsn;
+	for (const struct dir *d = s->dirs; d; d = d->next)
+		if (d->first_lsn < head)
+			head = d->first_lsn;
+	return head;
+}
+
 /* Takes what has come to rest off the queue. */
 static int collect(struct volume *v, bool all, struct batch *b)
 {
 	int64_t rest = all ? INT64_MAX : clock_ms() - (int64_t)v->opt.seal_ms / 2;
+	uint64_t head = journal_head(v);
 	struct seal *s = v->seal;
 	int r = 0;
 
 	memset(b, 0, sizeof(*b));
 	pthread_mutex_lock(&s->lock);
+	b->tail = tail_of(s, head);
 	b->file = calloc(s->n + 1, sizeof(*b->file));
 	b->dir = calloc(s->n + 1, sizeof(*b->dir));
 	b->file_changes = calloc(s->n + 1, sizeof(uint64_t));
@@ -137,25 +159,56 @@ static void release(struct volume *v, struct batch *b)
 	free(b->dir_changes);
 }
 
-/* Leaf hashes go out before the sync, so that it covers them. */
+static void store_leaves(struct volume *v, struct file *f)
+{
+	uint32_t bad = 0;
+
+	leaves_store(v, f, volume_in_sync(v), f->rec.gen + 1, false, &bad);
+	if (bad)
+		volume_eject(v, bad, EIO, "write of leaf hashes", NULL);
+}
+
+static bool has_leaves(struct volume *v, const struct file *f)
+{
+	return f->type == TYPE_OF(S_IFREG) && !(tree_node(v, f->node)->flags & NODE_DELETED);
+}
+
+/*
+ * Leaf hashes go out before the sync, so that it covers them; but those that
+ * replace hashes of content at rest only when the new content is durable: until then
+ * the old ones may be the right ones.
+ */
 static void prepare(struct volume *v, struct batch *b)
 {
 	for (size_t i = 0; i < b->n_files; i++) {
 		struct file *f = b->file[i];
-		uint32_t bad = 0;
 
 		pthread_rwlock_wrlock(&f->lock);
 		b->file_changes[i] = f->changes;
-		if (f->type == TYPE_OF(S_IFREG) && !(tree_node(v, f->node)->flags & NODE_DELETED))
-			leaves_store(v, f, volume_in_sync(v), f->rec.gen + 1, false, &bad);
+		if (f->overwritten && f->large && !ABLATED(v, checkpoint))
+			b->late = true;
+		else if (has_leaves(v, f))
+			store_leaves(v, f);
 		pthread_rwlock_unlock(&f->lock);
-		if (bad)
-			volume_eject(v, bad, EIO, "write of leaf hashes", NULL);
 	}
 	for (size_t i = 0; i < b->n_dirs; i++) {
 		pthread_mutex_lock(&b->dir[i]->lock);
 		b->dir_changes[i] = b->dir[i]->changes;
 		pthread_mutex_unlock(&b->dir[i]->lock);
+	}
+}
+
+/* The rest of the leaf hashes, of files that did not change meanwhile. */
+static void prepare_late(struct volume *v, struct batch *b)
+{
+	for (size_t i = 0; i < b->n_files; i++) {
+		struct file *f = b->file[i];
+
+		pthread_rwlock_wrlock(&f->lock);
+		if (f->overwritten && f->large && f->changes == b->file_changes[i] &&
+		    has_leaves(v, f))
+			store_leaves(v, f);
+		pthread_rwlock_unlock(&f->lock);
 	}
 }
 
@@ -171,6 +224,8 @@ static void sync_mirrors(struct volume *v)
 	uint32_t mask = volume_in_sync(v), bad = 0;
 	int result[MAX_MIRRORS] = { 0 }, err = 0;
 
+	if (ABLATED(v, seal))
+		return;
 	fan_run(mask, sync_mirror, v, result);
 	FOR_EACH_BIT(m, mask)
 		if (result[m] < 0) {
@@ -323,10 +378,12 @@ static int seal_file(struct volume *v, struct file *f, uint64_t changes)
 		seal_queue(v, f);
 	} else if (nameless(v, f->node)) {
 		f->dirty = false;
+		f->first_lsn = LSN_NONE;
 	} else if (f->dirty) {
 		r = seal_at(v, f->node, f, NULL);
 		if (r == 0) {
 			f->dirty = f->marked = false;
+			intent_reset(f);
 			f->atime = 0;
 			leaves_clean(v, f);
 			resync_touched(v, f->node);
@@ -348,10 +405,12 @@ static int seal_dir(struct volume *v, struct dir *d, uint64_t changes)
 		seal_queue_dir(v, d);
 	} else if (nameless(v, d->node)) {
 		d->dirty = false;
+		d->first_lsn = LSN_NONE;
 	} else if (d->dirty) {
 		r = seal_at(v, d->node, NULL, d);
 		if (r == 0) {
 			d->dirty = d->marked = false;
+			d->first_lsn = LSN_NONE;
 			resync_touched(v, d->node);
 		} else if (r != -ESTALE) {
 			d->changed_at = clock_ms() + RETRY_MS;
@@ -373,19 +432,28 @@ static int complain(struct volume *v, uint32_t node, int r)
 	return r;
 }
 
-int seal_run(struct volume *v, bool all)
+/* Records of earlier batches are durable once the mirrors are synced again;
+ * what the journals say of their objects is void then. */
+static void move_tail(struct volume *v, uint64_t tail)
+{
+	if (tail != LSN_PENDING && !recovery_pending(v))
+		journal_set_tail(v, tail);
+}
+
+/* batch_lock and, at least shared, the gate are held. */
+static int run_batch(struct volume *v, bool all)
 {
 	struct batch b;
-	int r, first = 0;
+	int r = collect(v, all, &b), first = 0;
 
-	if (v->opt.read_only)
-		return 0;
-	pthread_mutex_lock(&v->seal->batch_lock);
-	pthread_rwlock_rdlock(&v->gate);
-	r = collect(v, all, &b);
 	if (r == 0 && (b.n_files || b.n_dirs)) {
 		prepare(v, &b);
 		sync_mirrors(v);
+		move_tail(v, b.tail);
+		if (b.late) {
+			prepare_late(v, &b);
+			sync_mirrors(v);
+		}
 		for (size_t i = 0; i < b.n_files; i++) {
 			r = complain(v, b.file[i]->node, seal_file(v, b.file[i], b.file_changes[i]));
 			first = first ? first : r;
@@ -395,10 +463,65 @@ int seal_run(struct volume *v, bool all)
 			first = first ? first : r;
 		}
 	}
-	pthread_rwlock_unlock(&v->gate);
 	release(v, &b);
-	pthread_mutex_unlock(&v->seal->batch_lock);
 	return first ? first : r;
+}
+
+int seal_run(struct volume *v, bool all)
+{
+	int r;
+
+	if (v->opt.read_only)
+		return 0;
+	pthread_mutex_lock(&v->seal->batch_lock);
+	pthread_rwlock_rdlock(&v->gate);
+	r = run_batch(v, all);
+	pthread_rwlock_unlock(&v->gate);
+	pthread_mutex_unlock(&v->seal->batch_lock);
+	return r;
+}
+
+void seal_freeze(struct volume *v)
+{
+	pthread_mutex_lock(&v->seal->batch_lock);
+	pthread_rwlock_wrlock(&v->gate);
+}
+
+void seal_thaw(struct volume *v)
+{
+	pthread_rwlock_unlock(&v->gate);
+	pthread_mutex_unlock(&v->seal->batch_lock);
+}
+
+int seal_frozen(struct volume *v)
+{
+	struct seal *s = v->seal;
+	int r = run_batch(v, true);
+	uint64_t tail = journal_head(v);
+
+	pthread_mutex_lock(&s->lock);
+	tail = tail_of(s, tail); /* what could not be sealed */
+	pthread_mutex_unlock(&s->lock);
+	sync_mirrors(v);
+	move_tail(v, tail);
+	return r;
+}
+
+#define FULL_PERCENT 75
+
+void seal_make_room(struct volume *v)
+{
+	if (journal_used(v) < FULL_PERCENT)
+		return;
+	if (recovery_pending(v))
+		recovery_settle(v);
+	seal_run(v, true);
+	if (journal_used(v) < FULL_PERCENT)
+		return;
+	seal_freeze(v); /* something changes all the time */
+	if (journal_used(v) >= FULL_PERCENT)
+		seal_frozen(v);
+	seal_thaw(v);
 }
 
 static void *seal_thread(void *arg)

@@ -20,6 +20,16 @@ void seal_queue_dir(struct volume *v, struct dir *d);
 /* Seals everything now. all: also what changed a moment ago. 0 or the first
  * error; what could not be sealed stays OPEN on the mirrors. */
 int seal_run(struct volume *v, bool all);
+/*
+ * Changes stand still between these two; seal_frozen, in between, seals all
+ * there is and makes it durable, after which the journals are empty. Waits
+ * for changes under way: the caller holds no lock.
+ */
+void seal_freeze(struct volume *v);
+int seal_frozen(struct volume *v);
+void seal_thaw(struct volume *v);
+/* Before a change takes its locks: sees to it that the journals have room. */
+void seal_make_room(struct volume *v);
 /* Objects not sealed yet. */
 uint64_t seal_pending(struct volume *v);
 

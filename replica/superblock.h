@@ -14,7 +14,8 @@
 
 #define SUPERBLOCK_SLOT 4096
 #define SUPERBLOCK_VERSION 1
-#define SUPERBLOCK_FEATURES_RO 0 /* known bits of features_ro */
+#define SUPERBLOCK_RO_JOURNAL 1u /* after an unclean end the journals have to be read */
+#define SUPERBLOCK_FEATURES_RO SUPERBLOCK_RO_JOURNAL /* known bits of features_ro */
 #define SUPERBLOCK_MAX_MEMBERS 16
 #define SUPERBLOCK_LINEAGE 32
 #define UUID_LEN 16

@@ -22,6 +22,8 @@ static const char *const counter_name[CNT_MAX] = {
 	[CNT_EJECTED] = "ejected",
 	[CNT_RECORDS_REPAIRED] = "records_repaired",
 	[CNT_READ_ERRORS] = "read_errors",
+	[CNT_SETTLED] = "settled",
+	[CNT_ADOPTED] = "adopted",
 };
 
 const char *volume_counter_name(enum counter c)

@@ -60,6 +60,8 @@ enum counter {
 	CNT_EJECTED,
 	CNT_RECORDS_REPAIRED,
 	CNT_READ_ERRORS,
+	CNT_SETTLED,   /* traces of an unclean end that were cleared away */
+	CNT_ADOPTED,   /* leaves alike on all mirrors that no hash was known of */
 	CNT_MAX,
 };
 
@@ -74,12 +76,32 @@ struct volume_options {
 	bool background;          /* start the sealing thread (tests may not) */
 	bool clone;               /* take a copied mirror, as a stale one */
 	bool adopting;            /* init --adopt goes on */
+	bool strict;              /* journal flushed before every overwrite */
+	/*
+	 * Steps of the crash protocol that a test leaves out, to see that the
+	 * crash tests notice. Built in with configure --enable-ablations only.
+	 */
+	struct {
+		bool barrier;    /* intents are not flushed before an overwrite */
+		bool checkpoint; /* leaf hashes are stored before their data is synced */
+		bool verify;     /* old bytes are hashed anew without a check */
+		bool seal;       /* records are sealed without a sync */
+		bool commit;     /* versions older than a sync may come back */
+	} ablate;
 };
+
+#ifdef ENABLE_ABLATIONS
+#define ABLATED(v, what) ((v)->opt.ablate.what)
+#else
+#define ABLATED(v, what) ((void)(v), false)
+#endif
 
 struct tree;
 struct files;
 struct seal;
 struct resync;
+struct journal;
+struct recovery;
 struct dirfd_cache;
 
 struct volume {
@@ -106,6 +128,8 @@ struct volume {
 	struct tree *tree;
 	struct seal *seal;
 	struct resync *resync;
+	struct journal *journal;
+	struct recovery *recovery;  /* after an unclean end, until it is settled */
 	struct dirfd_cache *dirfds;
 };
 

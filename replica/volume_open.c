@@ -24,6 +24,8 @@
 #include "replica/hash.h"
 #include "replica/identity.h"
 #include "replica/init.h"
+#include "replica/journal.h"
+#include "replica/recovery.h"
 #include "replica/resync.h"
 #include "replica/seal.h"
 #include "replica/tree.h"
@@ -244,10 +246,8 @@ static int set_members(struct volume *v, struct found *f, int n)
 
 	v->n = v->sb.n_members;
 	for (int i = 0; r == 0 && i < n; i++)
-		if (f[i].have) {
-			v->unclean |= !f[i].sb.clean;
+		if (f[i].have)
 			r = place_mirror(v, &f[i]);
-		}
 	if (r == 0)
 		r = check_absent(v);
 	if (r < 0)
@@ -255,6 +255,12 @@ static int set_members(struct volume *v, struct found *f, int n)
 	for (unsigned m = 0; m < v->n; m++)
 		if (v->m[m].dotfd >= 0 && v->sb.members[m].state == MEMBER_IN_SYNC)
 			set |= 1u << m;
+	for (int i = 0; i < n; i++) {
+		int m = f[i].have ? superblock_find_member(&v->sb, f[i].sb.mirror_id) : -1;
+
+		if (m >= 0 && set & 1u << m)
+			v->unclean |= !f[i].sb.clean;
+	}
 	if (!set) {
 		log_error("none of the given mirrors is in sync; the newest state is elsewhere");
 		return -EINVAL;
@@ -274,6 +280,7 @@ static int start_session(struct volume *v)
 	if (v->opt.read_only)
 		return 0;
 	v->sb.clean = false;
+	v->sb.features_ro |= SUPERBLOCK_RO_JOURNAL;
 	v->sb.next_id += ID_RESERVE;
 	if (v->epoch_changed)
 		superblock_new_epoch(&v->sb);
@@ -337,6 +344,8 @@ static void volume_free(struct volume *v)
 	seal_fini(v);
 	tree_destroy(v);
 	dirfd_fini(v);
+	recovery_free(v);
+	journal_close(v);
 	for (unsigned m = 0; m < MAX_MIRRORS; m++) {
 		if (v->m[m].has_quarantine)
 			quarantine_close(&v->m[m].quarantine);
@@ -433,8 +442,14 @@ int volume_open(int n, const char *const *dirs, const struct volume_options *o,
 	if (!v)
 		return log_err(-ENOMEM, "volume");
 	r = open_found(n, dirs, v);
+	if (r == 0) /* before the superblocks say that this session is under way */
+		r = journal_open(v, volume_in_sync(v), !o->read_only);
 	if (r == 0)
 		r = start_session(v);
+	if (r == 0 && v->unclean)
+		r = recovery_load(v);
+	if (r == 0 && v->recovery)
+		r = recovery_names(v);
 	if (r == 0)
 		r = start_parts(v);
 	if (r == 0)
@@ -471,7 +486,7 @@ int volume_close(struct volume *v)
 		r = seal_run(v, true);
 		if (r == 0)
 			r = sync_all(v);
-		v->sb.clean = r == 0 && seal_pending(v) == 0;
+		v->sb.clean = r == 0 && seal_pending(v) == 0 && !recovery_pending(v);
 		v->sb.next_id = atomic_load(&v->next_id);
 		volume_store_superblocks(v, volume_in_sync(v));
 	}

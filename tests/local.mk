@@ -2,7 +2,9 @@
 # Unit programs (cmocka, one group each), helper programs of the scripts, and
 # the scripts. `make` builds none of it, `make check` builds and runs all.
 TEST_EXTENSIONS = .sh
-SH_LOG_COMPILER = $(BASH_PROGRAM)
+# A test that does not end fails, after so many seconds.
+LOG_COMPILER = $(BASH_PROGRAM) '$(abs_top_srcdir)/tests/limit.sh' 300
+SH_LOG_COMPILER = $(BASH_PROGRAM) '$(abs_top_srcdir)/tests/limit.sh' 900 $(BASH_PROGRAM)
 AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; \
 	top_builddir='$(abs_top_builddir)'; \
@@ -31,6 +33,8 @@ unit_programs = \
 	%D%/unit/t-identity \
 	%D%/unit/t-init \
 	%D%/unit/t-io \
+	%D%/unit/t-journal \
+	%D%/unit/t-journal_open \
 	%D%/unit/t-leaves \
 	%D%/unit/t-log \
 	%D%/unit/t-map \
@@ -57,12 +61,62 @@ endif
 
 # Tools of the scripts, no tests of their own.
 check_PROGRAMS += \
+	%D%/crash/ace \
+	%D%/crash/load \
+	%D%/crash/verify \
+	%D%/disk/cut \
+	%D%/disk/disk \
 	%D%/exercise/features \
 	%D%/exercise/io \
 	%D%/exercise/names \
 	%D%/rot/rot \
 	%D%/rot/sbtool
 
+%C%_crash_ace_SOURCES = \
+	%D%/crash/ace.c \
+	%D%/crash/ace.h \
+	%D%/crash/ace_check.c \
+	%D%/crash/ace_equal.c \
+	%D%/crash/ace_found.c \
+	%D%/crash/ace_found.h \
+	%D%/crash/ace_log.c \
+	%D%/crash/ace_model.c \
+	%D%/crash/ace_run.c \
+	%D%/crash/ace_text.c
+%C%_crash_load_SOURCES = \
+	%D%/crash/load.c \
+	%D%/crash/load.h \
+	%D%/crash/load_ops.c \
+	%D%/crash/oplog.c \
+	%D%/crash/oplog.h
+%C%_crash_verify_SOURCES = \
+	%D%/crash/check.c \
+	%D%/crash/equal.c \
+	%D%/crash/events.c \
+	%D%/crash/events.h \
+	%D%/crash/oplog.c \
+	%D%/crash/oplog.h \
+	%D%/crash/oracle.c \
+	%D%/crash/oracle.h \
+	%D%/crash/plant.c \
+	%D%/crash/verify.c \
+	%D%/crash/verify.h
+%C%_disk_cut_SOURCES = \
+	%D%/disk/cut.c \
+	%D%/disk/image.c \
+	%D%/disk/image.h \
+	%D%/disk/trace.c \
+	%D%/disk/trace.h
+%C%_disk_disk_SOURCES = \
+	%D%/disk/control.c \
+	%D%/disk/control.h \
+	%D%/disk/disk.c \
+	%D%/disk/image.c \
+	%D%/disk/image.h \
+	%D%/disk/machine.c \
+	%D%/disk/machine.h \
+	%D%/disk/trace.c \
+	%D%/disk/trace.h
 %C%_exercise_features_SOURCES = \
 	%D%/exercise/common.h \
 	%D%/exercise/features.c \
@@ -92,14 +146,22 @@ check_PROGRAMS += \
 
 noinst_HEADERS = \
 	%D%/unit/compare.h \
+	%D%/unit/journal.h \
 	%D%/unit/tmpdir.h \
 	%D%/unit/volume.h
 
 script_tests = \
 	%D%/cli.sh \
+	%D%/crash/content.sh \
+	%D%/crash/costs.sh \
+	%D%/crash/kill.sh \
+	%D%/crash/plain.sh \
+	%D%/crash/sequences.sh \
+	%D%/crash/sqlite.sh \
 	%D%/layers.sh \
 	%D%/mount/basic.sh \
 	%D%/mount/degraded.sh \
+	%D%/mount/disk.sh \
 	%D%/mount/exercise.sh \
 	%D%/mount/ids.sh \
 	%D%/mount/programs.sh \
@@ -111,10 +173,15 @@ dist_check_SCRIPTS += $(script_tests)
 TESTS += $(script_tests)
 EXTRA_DIST += \
 	%D%/bench.sh \
+	%D%/crash/lib.sh \
+	%D%/crash/record.sh \
+	%D%/disk/lib.sh \
 	%D%/lib.sh \
+	%D%/limit.sh \
 	%D%/rot/kinds.sh \
 	%D%/rot/tree.sh \
 	%D%/rot/verbs.sh \
+	%D%/soak.sh \
 	%D%/tsan.supp
 
 # Ratios, no verdict; about three minutes.
@@ -122,4 +189,9 @@ bench: mirrorfs mirrorctl
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 		$(BASH_PROGRAM) '$(abs_top_srcdir)/%D%/bench.sh'
 
-.PHONY: bench
+# The random tests for an hour (SOAK_MINUTES), as root.
+soak: mirrorfs mirrorctl $(check_PROGRAMS)
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+		$(BASH_PROGRAM) '$(abs_top_srcdir)/%D%/soak.sh'
+
+.PHONY: bench soak

@@ -417,7 +417,33 @@ static int overwrite_and_die(struct bed *b)
 
 	if (bed_file(b, "f", &f) < 0 || bed_pwrite(b, f, 8192, good, 4096) < 0)
 		return -1;
+	return flip_byte(b->fd[0], "f", 8192 + 7, 1), flip_byte(b->fd[1], "f", 8192 + 9, 1), 0;
+}
+
+static int overwrite_and_tear_one(struct bed *b)
+{
+	struct file *f;
+
+	if (bed_file(b, "f", &f) < 0 || bed_pwrite(b, f, 8192, good + 4096, 4096) < 0)
+		return -1;
 	return flip_byte(b->fd[0], "f", 8192 + 7, 1), 0;
+}
+
+/* The journal tells which of two different copies was written. */
+static void crash_with_one_copy_torn(void **state)
+{
+	struct bed *b = *state;
+
+	make_file(b, SIZE);
+	bed_crash(b, 3, overwrite_and_tear_one);
+	bed_open(b);
+	memcpy(good + 8192, good + 4096, 4096);
+	assert_reads(b, SIZE);
+	assert_true(bed_quarantined(b) > 0);
+	assert_int_equal(bed_counter(b, CNT_LEAVES_BAD), 0);
+	bed_seal(b);
+	assert_int_equal(bed_record(b, 0, "f").flags, 0);
+	assert_healed(b, SIZE);
 }
 
 /* The one leaf that differs is decided and kept in quarantine; the rest is
@@ -477,6 +503,7 @@ static void rot_in_an_open_file(void **state)
 			assert_reads(b, sizes[i]);
 			bed_seal(b);
 			assert_int_equal(bed_record(b, 0, "f").flags, 0);
+			bed_scrub(b, false);
 			assert_healed(b, sizes[i]);
 			assert_int_equal(bed_unlink(b, "f", false), 0);
 		}
@@ -501,6 +528,7 @@ int main(void)
 		bed_test(no_repair_without_quarantine),
 		bed_test(read_only_heals_nothing),
 		bed_test(crash_with_equal_copies),
+		bed_test(crash_with_one_copy_torn),
 		bed_test(crash_with_differing_copies),
 		bed_test(rot_in_an_open_file),
 	};

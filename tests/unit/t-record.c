@@ -136,7 +136,7 @@ static void signed_fields(void **state)
 		record_encode(&sample, out);
 		out[1] = (uint8_t)v;
 		sign(out);
-		assert_int_equal(record_decode(out, RECORD_SIZE, &r), v < 4 ? 0 : -EPROTONOSUPPORT);
+		assert_int_equal(record_decode(out, RECORD_SIZE, &r), v < 8 ? 0 : -EPROTONOSUPPORT);
 		record_encode(&sample, out);
 		out[2] = (uint8_t)v;
 		sign(out);

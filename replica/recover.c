@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "replica/recover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "replica/base/io.h"
+#include "replica/intent.h"
+#include "replica/tree.h"
+
+#define MAX_CANDIDATES 64
+#define WINDOW 256u
+
+bool recover_open(const struct recover *rc, uint64_t leaf)
+{
+	uint64_t one;
+
+	if (rc->here || leaf >= rc->open_from || recovery_region_open(rc->rf, leaf))
+		return true;
+	if (rc->f->large)
+		return map_get(&rc->torn, leaf / HASHFILE_LEAVES, &one);
+	return !rc->has_base; /* its old hashes were not noted */
+}
+
+/* The pages of hashes as they are on all mirrors; torn ones, too: a hash that
+ * some bytes match proves itself. */
+static void load_raw(struct recover *rc, uint64_t no)
+{
+	if (rc->page == no + 1)
+		return;
+	rc->page = no + 1;
+	rc->raw_have = 0;
+	FOR_EACH_BIT(m, volume_in_sync(rc->c->v)) {
+		int fd = hashfile_open(rc->c->v->m[m].dotfd, rc->f->id, O_RDONLY);
+
+		if (fd < 0)
+			continue;
+		if (hashfile_read_raw(fd, no, rc->raw[m]) == 0)
+			rc->raw_have |= 1u << m;
+		close(fd);
+	}
+}
+
+/* Whether `hash` is what the leaf had at rest, as far as that is known. A zero
+ * on the disk says something only of leaves that were there. */
+static bool is_base(struct recover *rc, uint64_t leaf, uint64_t hash)
+{
+	const struct file *f = rc->f;
+
+	if (rc->here)
+		return leaves_ready(f, leaf, 1) && hash == leaves_get(f, leaf);
+	if (!f->rec.gen && !f->large)
+		return false;
+	if (f->rec.size <= SMALL_MAX && leaf < SMALL_LEAVES && rc->has_base)
+		if (leaf < leaves_of(f->rec.size) && hash == rc->base[leaf])
+			return true;
+	if (!f->large)
+		return false;
+	load_raw(rc, leaf / HASHFILE_LEAVES);
+	if (hash == 0 && leaf >= leaves_of(f->rec.size))
+		return false;
+	FOR_EACH_BIT(m, rc->raw_have)
+		if (rc->raw[m][leaf % HASHFILE_LEAVES] == hash)
+			return true;
+	return false;
+}
+
+struct version recover_version(struct recover *rc, uint64_t leaf, const void *data, size_t len)
+{
+	uint64_t hash = hash_leaf(rc->f->id, leaf, data, len), oldest = 0;
+	struct candidate cand[MAX_CANDIDATES];
+	unsigned n = rc->rf ? MAX_CANDIDATES : 0;
+	struct version v = { 0 };
+
+	if (rc->rf)
+		oldest = recovery_candidates(rc->c->v, rc->rf, leaf, cand, &n);
+	for (unsigned i = 0; i < n; i++)
+		if (cand[i].hash == hash && cand[i].lsn + 1 > v.age)
+			v = (struct version){ cand[i].lsn + 1, cand[i].unverified, false };
+	if (!v.age && is_base(rc, leaf, hash))
+		v.age = 1;
+	if (v.age && v.age < oldest + 1)
+		v = (struct version){ .undone = true };
+	return v;
+}
+
+/* ---- size ---- */
+
+/* The leaf in which the content at rest ended, and what is behind it. */
+static void open_tail(struct recover *rc)
+{
+	uint64_t leaf = rc->f->rec.size >> LEAF_SHIFT;
+
+	if (leaf < rc->open_from)
+		rc->open_from = leaf;
+}
+
+static void choose_size(struct recover *rc)
+{
+	struct file *f = rc->f;
+	uint64_t size[MAX_MIRRORS];
+	int n = 0;
+
+	FOR_EACH_BIT(m, rc->have & rc->c->sources) {
+		int fd = file_fd(rc->c->v, f, (int)m, false);
+		struct stat st;
+
+		if (fd >= 0 && fstat(fd, &st) == 0)
+			size[n++] = (uint64_t)st.st_size;
+	}
+	if (!n) /* the windows meet the errors */
+		return;
+	f->size = recovery_size(rc->c->v, rc->rf, f->rec.size, f->rec.gen != 0, size, n);
+	for (int i = 0; i < n; i++)
+		if (size[i] != f->rec.size)
+			open_tail(rc);
+}
+
+/* ---- what was there at rest ---- */
+
+/* A small copy that is still as the record says tells the hashes. */
+static void base_from_copy(struct recover *rc, int m)
+{
+	static __thread uint8_t buf[SMALL_MAX];
+	struct file *f = rc->f;
+	int fd = file_fd(rc->c->v, f, m, false);
+	uint64_t hash[SMALL_LEAVES] = { 0 }, sum = 0;
+	ssize_t n = fd < 0 ? fd : io_pread_full(fd, buf, sizeof(buf), 0);
+
+	if (n < (ssize_t)f->rec.size)
+		return;
+	for (uint64_t i = 0; i < leaves_of(f->rec.size); i++) {
+		size_t at = i << LEAF_SHIFT;
+		size_t len = f->rec.size - at < LEAF_SIZE ? f->rec.size - at : LEAF_SIZE;
+
+		hash[i] = hash_leaf(f->id, i, buf + at, len);
+		sum += hash[i];
+	}
+	if (sum != f->rec.hash)
+		return;
+	memcpy(rc->base, hash, sizeof(hash));
+	rc->has_base = true;
+}
+
+static void find_base(struct recover *rc)
+{
+	const struct recovery_file *rf = rc->rf;
+	struct file *f = rc->f;
+
+	if (!f->rec.gen || f->rec.size > SMALL_MAX)
+		return;
+	if (rf && rf->base && rf->n_base >= leaves_of(f->rec.size)) {
+		memcpy(rc->base, rf->base, leaves_of(f->rec.size) * sizeof(*rc->base));
+		rc->has_base = true;
+		return;
+	}
+	FOR_EACH_BIT(m, rc->have & rc->c->sources)
+		if (!rc->has_base)
+			base_from_copy(rc, (int)m);
+}
+
+/* ---- the whole file ---- */
+
+static bool any_open(const struct recover *rc)
+{
+	return rc->open_from < leaves_of(rc->f->size) || (rc->rf && rc->rf->n_region);
+}
+
+static bool window_open(const struct recover *rc, uint64_t first, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (recover_open(rc, first + i))
+			return true;
+	return false;
+}
+
+static void load_pages(struct recover *rc, uint64_t first, unsigned n)
+{
+	uint64_t one;
+
+	for (uint64_t no = first / HASHFILE_LEAVES; no <= (first + n - 1) / HASHFILE_LEAVES; no++)
+		if (!map_get(&rc->torn, no, &one) &&
+		    leaves_load(rc->c->v, rc->f, no * HASHFILE_LEAVES, 1) < 0)
+			map_set(&rc->torn, no, 1);
+}
+
+static int settle_leaves(struct recover *rc)
+{
+	struct file *f = rc->f;
+	uint64_t n = leaves_of(f->size);
+	int r = 0;
+
+	if (f->size > SMALL_MAX && !f->large) {
+		f->large = true;
+		f->disk_pages = 0;
+		f->cut_pages = 0;
+	}
+	f->overwritten = true;
+	for (uint64_t first = 0; first < n; first += WINDOW) {
+		unsigned part = n - first < WINDOW ? (unsigned)(n - first) : WINDOW;
+
+		if (f->large)
+			load_pages(rc, first, part);
+		if (f->large && !window_open(rc, first, part))
+			continue;
+		if (check_window(rc->c, f, first, part, rc, NULL) < 0)
+			r = -EIO;
+	}
+	f->known = !f->large;
+	f->sum = 0;
+	for (uint64_t i = 0; i < n; i++)
+		f->sum += leaves_get(f, i);
+	return r;
+}
+
+static int settle_content(struct recover *rc)
+{
+	int r = 0;
+
+	choose_size(rc);
+	if (rc->f->size < rc->f->rest)
+		rc->f->rest = rc->f->size;
+	FOR_EACH_BIT(m, rc->have)
+		check_size(rc->c, rc->f, (int)m);
+	if (any_open(rc)) {
+		find_base(rc);
+		r = settle_leaves(rc);
+	}
+	return r;
+}
+
+int recover_file(struct check *c, struct file *f, uint32_t have)
+{
+	struct check sub = *c;
+	struct recover rc = { .c = &sub, .f = f, .have = have, .open_from = UINT64_MAX };
+	int r = 0;
+
+	rc.rf = recovery_file(c->v, f->id, f->rec.gen);
+	if (!f->rec.gen || f->rec.flags & RECORD_CUT)
+		rc.open_from = 0;
+	else if (rc.rf && (rc.rf->n_cand || rc.rf->n_zero || rc.rf->n_size))
+		open_tail(&rc);
+	sub.mask = have;
+	sub.settling = true;
+	f->marked = true;
+	if (f->type == TYPE_OF(S_IFREG))
+		r = settle_content(&rc);
+	if (!c->dry_run) {
+		f->marked = false; /* in this session it was not yet */
+		file_changed(c->v, f);
+	}
+	map_free(&rc.torn);
+	recovery_done(c->v, f->id);
+	return r;
+}

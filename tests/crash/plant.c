@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Damages beneath the volume, between the crash and its recovery. Times of the
+ * damaged files stay. Where nothing fits, nothing is planted or printed.
+ */
+#include "tests/crash/verify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/exercise/common.h"
+
+#define TRIES 200
+
+/* Changes a copy and puts its times back. */
+static int overwrite(const char *mirror, const char *name, uint64_t off, const void *data,
+		     size_t len)
+{
+	char path[4096];
+	struct stat st;
+	int fd, r = 0;
+
+	snprintf(path, sizeof(path), "%s/%s", mirror, name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st))
+		r = -errno;
+	if (r == 0 && pwrite(fd, data, len, (off_t)off) != (ssize_t)len)
+		r = -EIO;
+	if (r == 0) {
+		struct timespec times[2] = { st.st_atim, st.st_mtim };
+
+		if (futimens(fd, times))
+			r = -errno;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (r)
+		fprintf(stderr, "verify: %s: %s\n", path, strerror(-r));
+	return r;
+}
+
+/* The one file that the name certainly leads to, or NULL. */
+static const struct file *sure_file(const struct name *n)
+{
+	return n->floor >= 0 && n->floor == n->last ? n->b[n->floor].file : NULL;
+}
+
+static bool is_cold(const struct file *f, uint64_t leaf)
+{
+	const struct leaf *l = &f->leaf[leaf];
+
+	return leaf < f->n_leaves &&
+	       oracle_version_at(l, oracle_floor(f, leaf, 0)) == oracle_version_at(l, f->last);
+}
+
+static bool flip_at(const struct verify *v, const char *mirror, const struct name *n, uint64_t *rng,
+		    struct planted *p, bool cold)
+{
+	const struct file *f = sure_file(n);
+	struct content c;
+	uint8_t byte;
+	uint64_t at;
+	int root;
+
+	if (!f)
+		return false;
+	root = open(mirror, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	content_read(&c, root, n->name);
+	close(root);
+	if (c.error || !c.size)
+		return false;
+	at = rng_below(rng, c.size);
+	*p = (struct planted){ .kind = PLANT_FLIP, .leaf = at / LEAF_SIZE,
+			       .byte = (unsigned)(at % LEAF_SIZE), .mask = 1u << rng_below(rng, 8) };
+	p->cold = p->leaf < f->n_leaves && is_cold(f, p->leaf);
+	byte = c.data[at] ^ (uint8_t)p->mask;
+	free(c.data);
+	free(c.failed);
+	if ((cold && !p->cold) || plants_find(&v->plants, n->name, p->leaf))
+		return false;
+	return overwrite(mirror, n->name, at, &byte, 1) == 0;
+}
+
+static void print_plant(const struct planted *p, const char *name, const char *mirror)
+{
+	printf("%c %s %" PRIu64 " %u %u %" PRIu32 " %d %s\n", p->kind, name, p->leaf, p->byte,
+	       p->mask, p->op, p->cold, mirror);
+}
+
+int plant_flip(struct verify *v, const char *mirror, uint64_t seed, bool cold)
+{
+	uint64_t rng = seed;
+	struct planted p;
+
+	for (int i = 0; i < TRIES && v->o.n_names; i++) {
+		const struct name *n = &v->o.name[rng_below(&rng, v->o.n_names)];
+
+		if (!flip_at(v, mirror, n, &rng, &p, cold))
+			continue;
+		print_plant(&p, n->name, mirror);
+		return 0;
+	}
+	return 0;
+}
+
+/* The sync that makes op durable, and a second one that was also over before the cut. */
+static bool commit_is_durable(const struct oracle *o, const struct file *f, const struct op *op)
+{
+	const struct op *first = NULL;
+
+	for (size_t i = 0; i < o->log.n; i++) {
+		const struct op *s = &o->log.op[i];
+
+		if ((s->kind != OP_FSYNC && s->kind != OP_DATASYNC) || s->result ||
+		    s->seq1 > o->rules.cut)
+			continue;
+		if (!first && s->file == f->id && op->end < s->id)
+			first = s;
+		else if (first && first->end < s->id)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A leaf that was overwritten and fsynced, and not touched since, with an older
+ * version before it; the file not renamed, cut or grown meanwhile.
+ */
+static bool is_overwritten(const struct verify *v, const struct file *f, uint64_t leaf)
+{
+	const struct leaf *l = &f->leaf[leaf];
+	uint32_t at = oracle_version_at(l, f->floor);
+	const struct op *op = f->op[l->v[at].op];
+
+	if (f->floor != f->last || at < 2 || op->kind != OP_WRITE || op->len < LEAF_SIZE)
+		return false;
+	for (uint32_t i = l->v[at - 1].op; i < f->n; i++)
+		if (f->size[i] < (leaf + 1) * LEAF_SIZE || f->size[i] != f->size[f->floor])
+			return false;
+	return memcmp(l->v[at].page, l->v[at - 1].page, LEAF_SIZE) &&
+	       commit_is_durable(&v->o, f, op);
+}
+
+int plant_stale(struct verify *v, char *const *mirror, int n, uint64_t seed)
+{
+	uint64_t rng = seed, leaf;
+
+	for (int i = 0; i < 100 * TRIES && v->o.n_names; i++) {
+		const struct name *name = &v->o.name[rng_below(&rng, v->o.n_names)];
+		const struct file *f = sure_file(name);
+		struct planted p = { .kind = PLANT_STALE, .cold = true };
+		const struct version *now;
+		uint8_t page[LEAF_SIZE];
+		int m;
+
+		if (!f || !f->n_leaves)
+			continue;
+		leaf = rng_below(&rng, f->n_leaves);
+		if (!is_overwritten(v, f, leaf))
+			continue;
+		now = &f->leaf[leaf].v[oracle_version_at(&f->leaf[leaf], f->floor)];
+		memcpy(page, now->page, LEAF_SIZE);
+		page[rng_below(&rng, LEAF_SIZE)] ^= 1;
+		p.leaf = leaf;
+		p.op = now[-1].op;
+		for (m = 0; m < n; m++)
+			if (overwrite(mirror[m], name->name, leaf * LEAF_SIZE,
+				      m ? page : now[-1].page, LEAF_SIZE))
+				return 1;
+		print_plant(&p, name->name, mirror[0]);
+		return 0;
+	}
+	return 0;
+}
