@@ -129,7 +129,7 @@ static enum copy_state match_leaf(struct window *w, int m, unsigned i, size_t wa
 			return COPY_ERROR;
 		return version->age ? COPY_MATCH : COPY_DIFFERS;
 	}
-	if (w->rc && !f->large) /* small, and its hashes at rest are known */
+	if (w->rc && f->rec.size <= SMALL_MAX) /* small, and its hashes at rest are known */
 		version->age = hash_leaf(f->id, leaf, bytes, want) == w->rc->base[leaf];
 	else
 		version->age = hash_leaf(f->id, leaf, bytes, want) == leaves_get(f, leaf);

@@ -513,9 +513,8 @@ static int settle_dir(struct check *c, struct dir *d, const char *name, const st
 	if (sealed && check_meta(c, d, name, s, t->have, &rec))
 		renew_dir(c->v, child);
 	if (!sealed)
-		align_meta(c, d, name, s, t->have & ~(crashed ? 0 : c->sources),
-			   pick_source(c, newest & c->sources ? newest & c->sources :
-				       t->have & c->sources, t->id));
+		align_meta(c, d, name, s, t->have & ~c->sources,
+			   pick_source(c, t->have & c->sources, t->id));
 	if (no_record)
 		store_records(c, d, name, no_record, child->loaded ? &child->rec : &rec);
 	FOR_EACH_BIT(m, missing)

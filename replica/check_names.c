@@ -14,6 +14,7 @@
 #include "replica/choice.h"
 #include "replica/dirfd.h"
 #include "replica/hash.h"
+#include "replica/object.h"
 #include "replica/tree.h"
 
 /* Subsets of disputed names tried against the sum: 2^DISPUTED_MAX at most. */
@@ -342,6 +343,49 @@ static int align_target(struct names *w, int m)
 	return r;
 }
 
+/*
+ * Mode, owner and xattrs of the directory itself: those of a member that has
+ * seen the last change, as far as the records tell.
+ */
+static void level_meta(struct names *w)
+{
+	struct record rec[MAX_MIRRORS];
+	uint32_t have = 0, newest = 0, open = 0, want, got;
+	struct volume *v = w->c->v;
+	struct stat st[MAX_MIRRORS];
+	struct at a[MAX_MIRRORS];
+	uint64_t gen = 0;
+	struct loc l;
+	int src;
+
+	if (loc_get(v, w->d->node, w->listed, true, &l) < 0)
+		return;
+	FOR_EACH_BIT(m, w->listed) {
+		if (loc_at(v, &l, (int)m, &a[m]) < 0 || at_stat(&a[m], &st[m]) < 0)
+			continue;
+		have |= 1u << m;
+		if (record_load(&a[m], TYPE_OF(S_IFDIR), &rec[m]) < 0)
+			rec[m] = (struct record){ 0 };
+		if (rec[m].gen > gen)
+			gen = rec[m].gen;
+	}
+	FOR_EACH_BIT(m, have)
+		if (rec[m].id && rec[m].gen == gen) {
+			newest |= 1u << m;
+			open |= rec[m].flags & RECORD_OPEN ? 1u << m : 0;
+		}
+	newest = open ? open : newest ? newest : have;
+	src = volume_preferred(v, w->d->id);
+	if (newest && !(newest & 1u << src))
+		src = __builtin_ctz(newest);
+	if (newest && metahash(&a[src], &st[src], &want) == 0)
+		FOR_EACH_BIT(m, have & ~(1u << src))
+			if (metahash(&a[m], &st[m], &got) == 0 && got != want &&
+			    meta_copy(&a[src], &st[src], &a[m]) == 0)
+				volume_count(v, CNT_SETTLED, 1);
+	loc_put(v, &l);
+}
+
 /* After an unclean end the sum is made anew from what is there. */
 static int renew_sum(struct names *w)
 {
@@ -362,6 +406,7 @@ static int renew_sum(struct names *w)
 		count++;
 	}
 	dir_list_free(&l);
+	level_meta(w);
 	w->d->sum = sum;
 	w->d->count = count;
 	w->d->open_before = false;

@@ -20,7 +20,7 @@ bool recover_open(const struct recover *rc, uint64_t leaf)
 
 	if (rc->here || leaf >= rc->open_from || recovery_region_open(rc->rf, leaf))
 		return true;
-	if (rc->f->large)
+	if (rc->f->rec.size > SMALL_MAX)
 		return map_get(&rc->torn, leaf / HASHFILE_LEAVES, &one);
 	return !rc->has_base; /* its old hashes were not noted */
 }
@@ -202,9 +202,9 @@ static int settle_leaves(struct recover *rc)
 	for (uint64_t first = 0; first < n; first += WINDOW) {
 		unsigned part = n - first < WINDOW ? (unsigned)(n - first) : WINDOW;
 
-		if (f->large)
+		if (f->rec.size > SMALL_MAX)
 			load_pages(rc, first, part);
-		if (f->large && !window_open(rc, first, part))
+		if (f->rec.size > SMALL_MAX && !window_open(rc, first, part))
 			continue;
 		if (check_window(rc->c, f, first, part, rc, NULL) < 0)
 			r = -EIO;

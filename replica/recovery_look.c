@@ -457,8 +457,10 @@ static int look_for_parked(struct places *p, int m)
 		return 0;
 	}
 	while (r == 0 && (e = readdir(s)))
-		if (strncmp(e->d_name, PLACES_PARKED, strlen(PLACES_PARKED)) == 0 &&
-		    strcmp(e->d_name, PLACES_MADE) != 0)
+		if (strcmp(e->d_name, PLACES_BEGUN) == 0)
+			p->mixed |= 1u << m;
+		else if (strncmp(e->d_name, PLACES_PARKED, strlen(PLACES_PARKED)) == 0 &&
+			 strcmp(e->d_name, PLACES_MADE) != 0)
 			r = add_parked(p, m, e->d_name);
 	closedir(s);
 	return r;

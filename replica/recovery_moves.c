@@ -123,6 +123,18 @@ static void paths_moved(struct moves *w, const char *old, const char *now)
 	}
 }
 
+/* A directory went with all that was in it. */
+static void gone_along(struct moves *w, const char *top)
+{
+	for (uint32_t i = 0; i < w->p->n_place; i++) {
+		const char *dir = w->p->dir[w->p->place[i].dir].path[w->m];
+
+		if (dir && is_below(dir, top))
+			*moves_cell(w, i) = (struct cell){ .kind = CELL_ABSENT };
+	}
+	paths_moved(w, top, NULL);
+}
+
 static void cell_moved(struct moves *w, struct cell *from, struct cell *to)
 {
 	struct cell c = *from;
@@ -155,7 +167,7 @@ bool moves_quarantine(struct moves *w, uint32_t place, const char *why)
 	told(w, "quarantined", place);
 	old = path_of(w, place);
 	if (old)
-		paths_moved(w, old, NULL);
+		gone_along(w, old);
 	cell_moved(w, moves_cell(w, place), NULL);
 	w->p->quarantined++;
 	return true;
@@ -408,8 +420,13 @@ static bool try_make(struct moves *w, struct task *t)
 static bool try_rmdir(struct moves *w, struct task *t)
 {
 	CLEANUP_FREE char *old = path_of(w, t->from);
-	int r = take_away(w, t->from, true);
+	int r;
 
+	if (moves_cell(w, t->from)->id != t->o->id) { /* it went with what it was in */
+		t->done = true;
+		return true;
+	}
+	r = take_away(w, t->from, true);
 	if (r == -ENOTEMPTY || r == -EEXIST) /* perhaps later; else it stays */
 		return false;
 	t->done = true;

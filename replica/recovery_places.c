@@ -15,7 +15,9 @@
  * another mirror has all those links at once. Of the mirrors that one is
  * taken that loses nothing no word speaks of, then that agrees with most words,
  * then that keeps the most objects, then the first. So a second run, on mirrors
- * made like that, decides the same.
+ * made like that, decides the same. Of a mirror in the middle of its changes when
+ * a run was cut short each object with one name is where it was or where it was
+ * to go, but one with several may have a set of them that never was.
  */
 #include "replica/recovery_places.h"
 
@@ -220,6 +222,8 @@ static void add_places(struct places *p, struct place_object *o, int k, bool gon
 {
 	bool has = has_place(p, o);
 
+	if (has && p->mixed & 1u << k) /* its links were perhaps never there at once */
+		return;
 	for (uint32_t i = o->first; i < o->first + o->n; i++)
 		if (p->place[p->at[i]].want == o->id &&
 		    (o->isdir || !(holders(p, o, p->at[i]) & 1u << k)))
@@ -334,17 +338,45 @@ static bool knows(const struct group *g, int m)
 	return true;
 }
 
+/* Mirror m has an object of the group under several names. */
+static bool has_links(const struct group *g, int m)
+{
+	for (size_t i = 0; i < g->n_object; i++) {
+		const struct place_object *o = &g->p->object[g->object[i]];
+		unsigned n = 0;
+
+		for (uint32_t k = o->first; k < o->first + o->n; k++)
+			n += holders(g->p, o, g->p->at[k]) >> m & 1;
+		if (n > 1)
+			return true;
+	}
+	return false;
+}
+
+/* Mirrors whose state may be taken. */
+static uint32_t candidates(const struct group *g)
+{
+	uint32_t mask = 0, torn = 0;
+
+	FOR_EACH_BIT(m, g->p->mask) {
+		if (!knows(g, (int)m))
+			continue;
+		mask |= 1u << m;
+		if (g->p->mixed & 1u << m && has_links(g, (int)m))
+			torn |= 1u << m;
+	}
+	return mask & ~torn ? mask & ~torn : mask;
+}
+
 static void decide_group(struct group *g)
 {
 	struct places *p = g->p;
 	struct worth best = { 0 };
 	bool any = false;
 
-	FOR_EACH_BIT(m, p->mask) {
+	FOR_EACH_BIT(m, candidates(g)) {
 		struct worth w;
 
-		if (!knows(g, (int)m))
-			continue;
 		try_state(g, (int)m);
 		w = weigh(g);
 		if (any && !better(&w, &best))

@@ -25,6 +25,7 @@
 #define PLACES_TMP "tmp"
 #define PLACES_PARKED "names-"        /* ... and the id, 16 hex digits */
 #define PLACES_MADE "names-new"       /* a directory under construction */
+#define PLACES_BEGUN "names-begun"    /* this mirror is being changed */
 
 enum cell_kind {
 	CELL_ABSENT,
@@ -101,6 +102,7 @@ struct parked {
 struct places {
 	struct volume *v;
 	uint32_t mask;           /* mirrors compared */
+	uint32_t mixed;          /* a run was cut short while it changed them */
 	struct map by_id;        /* id of a directory -> index */
 	struct place_dir *dir;
 	size_t n_dir, cap_dir;
@@ -150,6 +152,8 @@ int places_decide(struct places *p);
 
 /* ---- recovery_plan.c ---- */
 
+/* A name without a record, of a creation that not every mirror has seen. */
+bool places_is_leftover(const struct places *p, int m, uint32_t place);
 /* Makes mirror m as decided. true: something was changed. */
 bool places_apply(struct places *p, int m);
 

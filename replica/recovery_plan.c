@@ -128,23 +128,26 @@ static void plan(struct moves *w)
 
 /* ---- leftovers ---- */
 
-/* Names without a record, of creations that not every mirror has seen. */
+bool places_is_leftover(const struct places *p, int m, uint32_t place)
+{
+	const struct place *x = &p->place[place];
+	bool all = true, strange = x->disputed && x->want;
+
+	if (x->cell[m].kind != CELL_BARE || !p->dir[x->dir].compared)
+		return false;
+	FOR_EACH_BIT(k, p->mask) {
+		all &= x->cell[k].kind == CELL_BARE;
+		strange |= x->cell[k].kind == CELL_ODD ||
+			   (!x->disputed && x->cell[k].kind == CELL_ID);
+	}
+	return !all && !strange;
+}
+
 static void clear_leftovers(struct moves *w)
 {
-	for (uint32_t i = 0; i < w->p->n_place; i++) {
-		const struct place *x = &w->p->place[i];
-		bool all = true, strange = x->disputed && x->want;
-
-		if (x->cell[w->m].kind != CELL_BARE || !w->p->dir[x->dir].compared)
-			continue;
-		FOR_EACH_BIT(m, w->p->mask) {
-			all &= x->cell[m].kind == CELL_BARE;
-			strange |= x->cell[m].kind == CELL_ODD ||
-				   (!x->disputed && x->cell[m].kind == CELL_ID);
-		}
-		if (!all && !strange)
+	for (uint32_t i = 0; i < w->p->n_place; i++)
+		if (places_is_leftover(w->p, w->m, i))
 			moves_clear(w, i);
-	}
 }
 
 /* The place where a durable word puts an object that no mirror has in place. */
@@ -215,7 +218,8 @@ static void settle_all_parked(struct moves *w)
 		return;
 	}
 	while ((e = readdir(d)))
-		if (strncmp(e->d_name, PLACES_PARKED, strlen(PLACES_PARKED)) == 0)
+		if (strncmp(e->d_name, PLACES_PARKED, strlen(PLACES_PARKED)) == 0 &&
+		    strcmp(e->d_name, PLACES_BEGUN) != 0)
 			settle_parked(w, e->d_name);
 	closedir(d);
 }

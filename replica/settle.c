@@ -88,8 +88,10 @@ static int settle_dirs(struct settle *s)
 			s->left++;
 			continue;
 		}
-		if (tree_node(v, node)->type == TYPE_OF(S_IFDIR))
+		if (tree_node(v, node)->type == TYPE_OF(S_IFDIR)) {
+			check_node(&s->c, node);
 			walk_unsealed(&s->c, node);
+		}
 		tree_unref(v, node);
 	}
 	return 0;

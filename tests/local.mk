@@ -88,7 +88,8 @@ check_PROGRAMS += \
 	%D%/crash/load.h \
 	%D%/crash/load_ops.c \
 	%D%/crash/oplog.c \
-	%D%/crash/oplog.h
+	%D%/crash/oplog.h \
+	%D%/crash/writeback.c
 %C%_crash_verify_SOURCES = \
 	%D%/crash/check.c \
 	%D%/crash/equal.c \

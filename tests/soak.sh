@@ -124,20 +124,20 @@ one_round() {
 	RUNNING=$!
 	wait "$RUNNING" || status=$?
 	RUNNING=
-	last=$(tail -n 1 "$log" | cut -c 1-150)
+	last=$(grep -a "^$(basename "$SCRIPT" .sh): " "$log" | tail -n 1 | cut -c 1-150)
 	RUNS[$1]=$((TURN + 1))
 	case $status in
 	0 | 77) ;;
 	*)
 		tail -n 40 "$log"
 		echo "$(clock) round $ROUND $1 FAILED, status $status: $log"
-		printf 'again: %s MIRRORFS_TEST_SEED=%s tests/%s\n' "$(printf '%q ' "${VARS[@]}")" "$SEED" "$SCRIPT"
+		echo "again: env ${VARS[*]@Q} MIRRORFS_TEST_SEED=$SEED bash $top_srcdir/tests/$SCRIPT"
 		summary "stopped at the first failure"
 		exit 1
 		;;
 	esac
 	[ "$status" -eq 0 ] || SKIPPED[$1]=$((${SKIPPED[$1]:-0} + 1))
-	echo "$(clock) round $ROUND $1 ${VARS[*]:0:2} seed $SEED, $((SECONDS - start)) s: $last"
+	echo "$(clock) round $ROUND $1 ${VARS[*]:0:2} seed $SEED, $((SECONDS - start)) s; $last"
 	rm -f "$log"
 }
 

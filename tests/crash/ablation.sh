@@ -6,7 +6,11 @@
 # the whole protocol must show none.
 #
 #	CRASH_CUTS=30      cuts of each
-#	CRASH_PARTS="barrier checkpoint verify seal commit"
+#	CRASH_PARTS="barrier verify seal commit"
+#
+# checkpoint is not among them: leaf hashes that are there before their data
+# break no promise as long as the journal has the same hashes; what grows is
+# only the share of leaves in flight that nobody can verify.
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=tests/crash/lib.sh
@@ -16,7 +20,7 @@ require_root
 require_fuse
 
 SEED=${MIRRORFS_TEST_SEED:-$RANDOM}
-PARTS=${CRASH_PARTS:-barrier checkpoint verify seal commit}
+PARTS=${CRASH_PARTS:-barrier verify seal commit}
 export MIRRORFS_TEST_SEED=$SEED CRASH_FS=${CRASH_FS:-ext4,ext4} CRASH_CUTS=${CRASH_CUTS:-30}
 export CRASH_STOP=3 CRASH_LINES=2 CRASH_NESTED=0
 say "MIRRORFS_TEST_SEED=$SEED"
@@ -24,20 +28,19 @@ say "MIRRORFS_TEST_SEED=$SEED"
 # What makes each part matter: what is done to the volume, how, what is damaged,
 # where the power is cut. The quotes keep the shells' checkers calm.
 declare -A MIX=(
-	[barrier]="overwrite=6,fsync=3,rest=3"
+	[barrier]="overwrite=8,fsync=1,rest=3"
 	[checkpoint]="overwrite=6,multi=2,rest=3"
 	[verify]="partial=20,overwrite=4,fsync=4"
 	[seal]="create=6,rewrite=10,append=10,replace=6,rest=4"
 	[commit]="overwrite=20,multi=6,fsync=20"
 )
 declare -A LOAD=(
-	[barrier]="-f 3 -l 1 -p 250"
+	[barrier]="-f 2 -l 1 -i 0 -p 300"
 	[checkpoint]="-f 0 -l 2 -p 250"
 	[verify]="-f 5 -l 0 -c 0 -i 0"
 	[seal]="-c 50 -p 400"
 )
 declare -A OPS=([barrier]=60 [checkpoint]=60)
-declare -A MODE=([barrier]=fsync)
 declare -A FLIPS=([checkpoint]=100)
 declare -A LIVE_FLIPS=([verify]=40)
 declare -A STALES=([commit]=100)
@@ -46,7 +49,7 @@ declare -A STALES=([commit]=100)
 cuts_of() {
 	local part=$1 opt=${2:+,ablate=$2}
 	CRASH_MIX=${MIX[$part]} CRASH_LOAD=${LOAD[$part]:-} CRASH_OPS=${OPS[$part]:-200} \
-		CRASH_MODE=${MODE[$part]:-random} CRASH_FLIPS=${FLIPS[$part]:-0} \
+		CRASH_FLIPS=${FLIPS[$part]:-0} \
 		CRASH_LIVE_FLIPS=${LIVE_FLIPS[$part]:-0} CRASH_STALES=${STALES[$part]:-0} \
 		CRASH_LIVE_OPTS=seal_ms=200$opt CRASH_OPTS=${opt#,} \
 		bash "$top_srcdir/tests/crash/content.sh" >"$WORK/out" 2>&1

@@ -222,10 +222,13 @@ static void run_step(const struct ace_sequence *seq, unsigned index, unsigned s)
 static void run_steps(const struct ace_log *group)
 {
 	static const char *const name[ACE_STEPS] = { "step1", "step2" };
+	const char *rest = getenv("ACE_REST");
 	unsigned s, i;
 
 	mark("start");
 	for (s = 0; s < ACE_STEPS; s++) {
+		if (s && rest && *rest)
+			sleep((unsigned)strtoul(rest, NULL, 10));
 		for (i = 0; i < group->n; i++)
 			if (s < group->run[i].seq.n)
 				run_step(&group->run[i].seq, i, s);

@@ -3,12 +3,13 @@
  * load: writes to a volume from several threads and logs what was acknowledged.
  *
  *   load [-s SEED] [-t THREADS] [-n OPS] [-f SMALL] [-l LARGE] [-i IDLE]
- *        [-c CREATED] [-p PAUSE_MS] [-m MIX] [-q SEQFILE] [-g] [-k] DIR LOG
+ *        [-c CREATED] [-p PAUSE_MS] [-m MIX] [-q SEQFILE] [-w MIRROR]... [-g] [-k] DIR LOG
  *
  * Makes THREADS directories of SMALL files up to 64 KiB and LARGE ones of 1 to
  * 4 MiB, and IDLE ones that nobody touches again, and fsyncs them; with -g makes LOG.ready then, and waits until LOG.go
  * exists. Then each thread does OPS operations. MIX: names of operations, comma
- * separated, perhaps NAME=WEIGHT; the others are left out. With -k the loss of
+ * separated, perhaps NAME=WEIGHT; the others are left out. Dirty pages of each
+ * MIRROR are written at random times, as the kernel may. With -k the loss of
  * the volume (ENOTCONN) is the expected end. Exit status 1: an operation failed
  * that must not.
  */
@@ -49,7 +50,7 @@ static pthread_barrier_t prefilled, go;
 static void usage(void)
 {
 	fputs("usage: load [-s SEED] [-t THREADS] [-n OPS] [-f SMALL] [-l LARGE] [-i IDLE]"
-	      " [-c CREATED] [-p PAUSE_MS] [-m MIX] [-q SEQFILE] [-g] [-k] DIR LOG\n", stderr);
+	      " [-c CREATED] [-p PAUSE_MS] [-m MIX] [-q SEQFILE] [-w MIRROR]... [-g] [-k] DIR LOG\n", stderr);
 	exit(EXERCISE_TROUBLE);
 }
 
@@ -204,9 +205,12 @@ static void run_workers(void)
 	judge(load_sync_all(&self));
 	if (opt.wait)
 		wait_for_go();
+	if ((errno = writeback_start(opt.seed)))
+		trouble("thread");
 	pthread_barrier_wait(&go);
 	for (i = 0; i < opt.threads; i++)
 		pthread_join(workers[i]->thread, NULL);
+	writeback_stop();
 }
 
 static unsigned number(const char *text)
@@ -224,7 +228,7 @@ static void parse(int argc, char **argv)
 	int c;
 
 	opt.seed = seed_default();
-	while ((c = getopt(argc, argv, "s:t:n:f:l:i:c:p:m:q:gk")) != -1) {
+	while ((c = getopt(argc, argv, "s:t:n:f:l:i:c:p:m:q:w:gk")) != -1) {
 		switch (c) {
 		case 's': opt.seed = strtoull(optarg, NULL, 0); break;
 		case 't': opt.threads = number(optarg); break;
@@ -235,6 +239,7 @@ static void parse(int argc, char **argv)
 		case 'c': load.max_created = number(optarg); break;
 		case 'p': load.pause_ms = number(optarg); break;
 		case 'm': set_mix(optarg); break;
+		case 'w': writeback_add(optarg); break;
 		case 'g': opt.wait = true; break;
 		case 'k': opt.may_die = true; break;
 		case 'q':

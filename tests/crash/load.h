@@ -66,4 +66,9 @@ int load_sync_all(struct worker *w);
 int load_run_random(struct worker *w);
 void load_close(struct slot *s);
 
+/* writeback.c: of the mirrors that were added, none is fine. */
+void writeback_add(const char *mirror);
+int writeback_start(uint64_t seed);
+void writeback_stop(void);
+
 #endif

@@ -56,7 +56,7 @@ record_load() {
 	mirrorctl init "$WORK/a/vol" "$WORK/b/vol" >"$WORK/init" 2>&1 || fail "init: $(cat "$WORK/init")"
 	serve "$mnt" "$CRASH_LIVE_OPTS" "$WORK/a/vol" "$WORK/b/vol" || fail "the volume does not mount"
 	# shellcheck disable=SC2086 # words
-	start_load "$mnt" "$OPLOG" -q "$DISKS/seq" -s "$SEED" -n "$CRASH_OPS" \
+	start_load "$mnt" "$OPLOG" -q "$DISKS/seq" -w "$WORK/a/vol" -w "$WORK/b/vol" -s "$SEED" -n "$CRASH_OPS" \
 		${CRASH_MIX:+-m "$CRASH_MIX"} ${CRASH_LOAD:-}
 	load=$LOAD
 	wait_until 30 is_sealed "$WORK/a/vol" || say "note: not everything is sealed before the recording"
@@ -244,7 +244,7 @@ second_mount() {
 
 # one_cut K: in a job's directory $JOB, images in $JOB_CUTS.
 one_cut() {
-	local i percent
+	local i percent start=$SECONDS
 	K=$1
 	RANDOM=$(((SEED * 31 + K) % 32768))
 	draw 101
@@ -264,6 +264,7 @@ one_cut() {
 	mount_images "$JOB_CUTS" && plant && recover_and_check
 	[ ! -e "/proc/${SERVED:-none}" ] || kill_serving "$JOB/mnt"
 	unmount_images
+	[ $((SECONDS - start)) -lt 5 ] || say "note: cut $K ($WHAT) took $((SECONDS - start)) s"
 	echo "counts cuts 1 nested $((NESTED > 0))" >>"$JOB/counts"
 }
 

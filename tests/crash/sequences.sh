@@ -14,6 +14,7 @@
 #	ACE_ROUNDS  all of it so often, each with another seed (1)
 #	ACE_GROUPS  only these groups ("none,none none,file"; all 16)
 #	ACE_JOBS    parts at a time (2)
+#	ACE_REST    seconds between the steps: the first is sealed when the second begins
 #	ACE_SCRUB   mount again and scrub after every so many cuts (2)
 #	ACE_PLAIN=1 the filesystems alone, no mirrorfs: a test of the test
 #	MIRRORFS_TEST_SEED
@@ -127,13 +128,18 @@ run_group() {
 		systems+=("$WORK/$name")
 	done
 	mount_tree || fail "mounting the prepared volume: status $?"
-	"$ACE" run "$MNT" "$DISKS/seq" "$WORK/ack" "$1" "$2" "${systems[@]}" || true
+	ACE_REST=${ACE_REST:-} "$ACE" run "$MNT" "$DISKS/seq" "$WORK/ack" "$1" "$2" "${systems[@]}" || true
 	umount_tree
 	end_disks
 }
 
+# The control socket comes a moment after the mount.
+has_status() {
+	mirrorctl status --json "$MNT" >"$WORK/status" 2>"$WORK/status.err"
+}
+
 is_recovered() {
-	mirrorctl status --json "$MNT" >"$WORK/status" 2>"$WORK/status.err" || return 1
+	has_status || return 1
 	! grep -q '"recovering": *true' "$WORK/status"
 }
 
@@ -151,7 +157,7 @@ check_events() {
 check_again() {
 	local status=0
 	mount_mirrors || { complain "does not mount again: status $?"; return; }
-	mirrorctl status --json "$MNT" >"$WORK/status" || complain "no status"
+	wait_until 20 has_status || complain "no status: $(cat "$WORK/status.err")"
 	! grep -q '"recovering": *true' "$WORK/status" || complain "recovers after a clean end"
 	mirrorctl scrub --json "$MNT" >"$WORK/scrub" 2>&1 || status=$?
 	[ "$status" -eq 0 ] ||
@@ -231,7 +237,8 @@ one_run() {
 	done <"$WORK/plan"
 }
 
-# part KIND SLOT OF SEED: every OFth group from SLOT on.
+# part KIND SLOT OF SEED: every OFth group from SLOT on, then one more time what
+# is never synced, but sealed between the steps.
 part() {
 	local group n=0
 	IFS=, read -ra TYPES <<<"$1"
@@ -252,6 +259,8 @@ part() {
 			one_run "$group" "$4"
 		fi
 	done
+	[ -n "${ACE_ONLY:-}${ACE_ALONE:-}${ACE_GROUPS:-}${ACE_REST:-}" ] || [ "$2" -ne 0 ] ||
+		ACE_REST=3 one_run none,none "$4"
 }
 
 # part NUMBER COUNTFILES KIND SLOT OF SEED

@@ -410,10 +410,28 @@ static bool said_gone(struct outcome *o, uint64_t id)
 	return false;
 }
 
+static void note_id(struct dump *d, uint64_t dir, const char *path, const char *name,
+		    uint64_t id, bool isdir)
+{
+	bool *ids = d->arg;
+
+	(void)dir;
+	(void)path;
+	(void)name;
+	(void)isdir;
+	assert_true(id < IDS);
+	ids[id] = true;
+}
+
 static void check_lost(struct outcome *o)
 {
-	uint64_t unexplained = 0;
+	bool kept[IDS] = { false };
 
+	for (unsigned m = 0; m < o->b->v->n; m++) {
+		struct dump d = { .b = o->b, .m = (int)m, .fn = note_id, .arg = kept };
+
+		walk_names(&d, o->b->v->m[m].quarantine.dirfd, 0, "");
+	}
 	for (uint64_t id = 20; id < o->h->next_id; id++) {
 		bool had = false;
 
@@ -422,11 +440,9 @@ static void check_lost(struct outcome *o)
 		if (!had || find_id(&o->all, id))
 			continue;
 		must(o, o->h->loose || !in_all_states(o, id), "%llu is lost", (unsigned long long)id);
-		unexplained += !said_gone(o, id);
+		must(o, kept[id] || said_gone(o, id), "%llu is gone without a word",
+		     (unsigned long long)id);
 	}
-	must(o, unexplained <= bench_quarantined(o->b),
-	     "%llu objects gone without a word, %llu in quarantine",
-	     (unsigned long long)unexplained, (unsigned long long)bench_quarantined(o->b));
 }
 
 /* Linked in a directory that nothing says is dirty: not looked at, so a new
