@@ -158,6 +158,11 @@ static int append_new(struct volume *v, struct file *f, uint64_t first, uint64_t
 				    .flags = flags };
 	uint8_t *p = put64(put64(buf, size), n);
 
+	/* A new file that goes on growing may outlive the note of its name. */
+	if (!f->rec.gen && f->changes > 1 && !f->noted) {
+		f->noted = true;
+		append_open(v, f, 0, 0);
+	}
 	for (uint64_t i = 0; hash && i < n; i++)
 		p = put64(p, hash[i]);
 	r.size = (uint32_t)(p - buf);

@@ -313,6 +313,7 @@ int leaves_resize(struct volume *v, struct file *f, uint64_t size)
 	int r = 0;
 
 	if (size == 0) {
+		f->rec.flags &= (uint8_t)~RECORD_UNVERIFIED;
 		leaves_free(f);
 		memset(f->small, 0, sizeof(f->small));
 		f->large = false;

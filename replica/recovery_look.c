@@ -246,7 +246,7 @@ static int look_by_hint(struct places *p)
 		const char *hint = hint_of(&p->dir[i]);
 
 		FOR_EACH_BIT(m, hint ? p->mask : 0) {
-			int r = settle_at(p, i, (int)m, hint);
+			int r = p->dir[i].where[m] == DIR_FOUND ? 0 : settle_at(p, i, (int)m, hint);
 
 			if (r < 0)
 				return r;
@@ -432,7 +432,35 @@ static void choose_compared(struct places *p)
 		choose_where(p, &p->dir[i]);
 }
 
-static int add_parked(struct places *p, int m, const char *name)
+/* What is parked has no place, but what is in it has. */
+static int enter_parked(struct places *p, int m, int tmp, const char *name)
+{
+	CLEANUP_FREE char *path = join(DOT_DIR "/" PLACES_TMP, name);
+	uint64_t gen = 0;
+	bool open = false;
+	struct cell c;
+	uint32_t dir;
+	int r;
+
+	if (!path)
+		return -ENOMEM;
+	places_read(p, m, tmp, name, &c, &gen, &open);
+	if (c.kind != CELL_ID || c.type != DIR_TYPE)
+		return 0;
+	dir = places_find_dir(p, c.id);
+	if (dir == PLACE_NONE) {
+		if (gen || !open)
+			return 0;
+		r = want_dir(p, c.id, NULL);
+		if (r < 0)
+			return r;
+		dir = (uint32_t)p->n_dir - 1;
+	}
+	r = p->dir[dir].where[m] == DIR_FOUND ? 0 : settle_at(p, dir, m, path);
+	return r < 0 ? r : 0;
+}
+
+static int add_parked(struct places *p, int m, int tmp, const char *name)
 {
 	void *bigger = realloc(p->parked, (p->n_parked + 1) * sizeof(*p->parked));
 
@@ -441,7 +469,7 @@ static int add_parked(struct places *p, int m, const char *name)
 	p->parked = bigger;
 	p->parked[p->n_parked++] = (struct parked){
 		strtoull(name + strlen(PLACES_PARKED), NULL, 16), m };
-	return 0;
+	return enter_parked(p, m, tmp, name);
 }
 
 static int look_for_parked(struct places *p, int m)
@@ -461,7 +489,7 @@ static int look_for_parked(struct places *p, int m)
 			p->mixed |= 1u << m;
 		else if (strncmp(e->d_name, PLACES_PARKED, strlen(PLACES_PARKED)) == 0 &&
 			 strcmp(e->d_name, PLACES_MADE) != 0)
-			r = add_parked(p, m, e->d_name);
+			r = add_parked(p, m, fd, e->d_name);
 	closedir(s);
 	return r;
 }
@@ -475,6 +503,9 @@ int places_look(struct places *p)
 
 	while (e == 0 && map_next(&r->dirs, &at, &id, &value))
 		e = want_dir(p, id, (const struct recovery_dir *)(uintptr_t)value);
+	FOR_EACH_BIT(m, p->mask)
+		if (e == 0)
+			e = look_for_parked(p, (int)m);
 	if (e == 0)
 		e = look_by_hint(p);
 	while (e == 0 && found) {
@@ -483,9 +514,6 @@ int places_look(struct places *p)
 		if (e == 0 && !found)
 			e = look_closer(p, &found);
 	}
-	FOR_EACH_BIT(m, p->mask)
-		if (e == 0)
-			e = look_for_parked(p, (int)m);
 	choose_compared(p);
 	return e;
 }

@@ -31,6 +31,8 @@ static int print_text(const json_t *status)
 {
 	int r = output_lines(stdout, status, volume_rows, N_ROWS(volume_rows));
 
+	if (r == 0 && json_is_true(json_object_get(status, "recovering")))
+		puts("recovering: what an unclean end left open is being settled");
 	if (r == 0)
 		r = output_table(stdout, json_object_get(status, "mirrors"), mirror_rows,
 				 N_ROWS(mirror_rows));

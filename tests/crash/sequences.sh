@@ -128,7 +128,8 @@ run_group() {
 		systems+=("$WORK/$name")
 	done
 	mount_tree || fail "mounting the prepared volume: status $?"
-	ACE_REST=${ACE_REST:-} "$ACE" run "$MNT" "$DISKS/seq" "$WORK/ack" "$1" "$2" "${systems[@]}" || true
+	ACE_REST=${ACE_REST:-} "$ACE" run "$MNT" "$DISKS/seq" "$WORK/ack" "$1" "$2" \
+		"${systems[@]}" || true
 	umount_tree
 	end_disks
 }
@@ -270,8 +271,8 @@ if [ "${1:-}" = part ]; then
 	PART=$2
 	COUNT=$3
 	# In a namespace of its own: control sockets of parts must not meet.
-	mkdir -p /run/mirrorfs && mount -t tmpfs -o mode=0755 run /run/mirrorfs ||
-		broken "mount tmpfs /run/mirrorfs"
+	mkdir -p /run/mirrorfs
+	mount -t tmpfs -o mode=0755 run /run/mirrorfs || broken "mount tmpfs /run/mirrorfs"
 	part "${@:4}"
 	exit 0
 fi
@@ -282,7 +283,8 @@ fi
 judge() {
 	local status=0
 	rm -rf "$WORK/judge"
-	mkdir "$WORK/judge" && "$ACE" prepare "$WORK/judge" 1 || broken "prepare"
+	mkdir "$WORK/judge"
+	"$ACE" prepare "$WORK/judge" 1 || broken "prepare"
 	"$ACE" run "$WORK/judge" - "$WORK/ack" "$2" 1 || broken "run $2"
 	(cd "$WORK/judge/w/0000" && eval "$3") || broken "$3"
 	"$ACE" check "$WORK/judge" "$WORK/ack" all >"$WORK/found" || status=$?
@@ -324,10 +326,10 @@ judge_names() {
 }
 
 judge_objects() {
-	local byte='printf X | dd of=$0 bs=1 seek=4000 conv=notrunc status=none'
+	local byte='printf X | dd bs=1 seek=4000 conv=notrunc status=none'
 	judge 1 overwrite:file/0 'truncate -s 5 A'
-	judge 1 overwrite:none/0 "${byte/\$0/A}"
-	judge 1 chmod:none/1 "${byte/\$0/B}"
+	judge 1 overwrite:none/0 "$byte of=A"
+	judge 1 chmod:none/1 "$byte of=B"
 	judge 1 overwrite:file/0 'dd if=/dev/zero of=A bs=4096 count=1 conv=notrunc status=none'
 	judge 0 create:none/0 'truncate -s 0 C1'
 	judge 1 create:file/0 'truncate -s 0 C1'
