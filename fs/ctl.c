@@ -28,6 +28,7 @@
 static struct {
 	int fd;
 	char path[CTLPATH_SOCKET_MAX];
+	ino_t ino;           /* of the socket at path */
 	pthread_t thread;
 	bool started;
 	_Atomic int clients;
@@ -346,8 +347,10 @@ static int open_socket(const char *mountpoint)
 	if (server.fd < 0)
 		return -errno;
 	if (bind(server.fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    chmod(server.path, 0600) < 0 || listen(server.fd, 8) < 0)
+	    chmod(server.path, 0600) < 0 || listen(server.fd, 8) < 0 ||
+	    stat(server.path, &st) < 0)
 		return -errno;
+	server.ino = st.st_ino;
 	return 0;
 }
 
@@ -365,6 +368,16 @@ int ctl_start(struct mount *m)
 	return r;
 }
 
+/* The kernel may have given the device number to another mount by now, and
+ * that one its own socket to the name. */
+static void remove_socket(void)
+{
+	struct stat st;
+
+	if (stat(server.path, &st) == 0 && st.st_ino == server.ino)
+		unlink(server.path);
+}
+
 void ctl_stop(void)
 {
 	if (!server.started)
@@ -374,7 +387,7 @@ void ctl_stop(void)
 	shutdown(server.fd, SHUT_RDWR); /* ends accept() */
 	pthread_join(server.thread, NULL);
 	close(server.fd);
-	unlink(server.path);
+	remove_socket();
 	while (atomic_load(&server.clients))
 		usleep(10000);
 	server.started = false;

@@ -18,7 +18,7 @@ bool recover_open(const struct recover *rc, uint64_t leaf)
 {
 	uint64_t one;
 
-	if (rc->here || leaf >= rc->open_from || recovery_region_open(rc->rf, leaf))
+	if (rc->here || leaf >= rc->open_from || recovery_region_open(&rc->view, leaf))
 		return true;
 	if (rc->f->rec.size > SMALL_MAX)
 		return map_get(&rc->torn, leaf / HASHFILE_LEAVES, &one);
@@ -72,11 +72,11 @@ struct version recover_version(struct recover *rc, uint64_t leaf, const void *da
 {
 	uint64_t hash = hash_leaf(rc->f->id, leaf, data, len), oldest = 0;
 	struct candidate cand[MAX_CANDIDATES];
-	unsigned n = rc->rf ? MAX_CANDIDATES : 0;
+	unsigned n = rc->view.f ? MAX_CANDIDATES : 0;
 	struct version v = { 0 };
 
-	if (rc->rf)
-		oldest = recovery_candidates(rc->c->v, rc->rf, leaf, cand, &n);
+	if (rc->view.f)
+		oldest = recovery_candidates(&rc->view, leaf, cand, &n);
 	for (unsigned i = 0; i < n; i++)
 		if (cand[i].hash == hash && cand[i].lsn + 1 > v.age)
 			v = (struct version){ cand[i].lsn + 1, cand[i].unverified, false };
@@ -113,7 +113,7 @@ static void choose_size(struct recover *rc)
 	}
 	if (!n) /* the windows meet the errors */
 		return;
-	f->size = recovery_size(rc->c->v, rc->rf, f->rec.size, f->rec.gen != 0, size, n);
+	f->size = recovery_size(&rc->view, f->rec.size, f->rec.gen != 0, size, n);
 	for (int i = 0; i < n; i++)
 		if (size[i] != f->rec.size)
 			open_tail(rc);
@@ -147,13 +147,15 @@ static void base_from_copy(struct recover *rc, int m)
 
 static void find_base(struct recover *rc)
 {
-	const struct recovery_file *rf = rc->rf;
 	struct file *f = rc->f;
+	const uint64_t *base;
+	uint64_t n;
 
 	if (!f->rec.gen || f->rec.size > SMALL_MAX)
 		return;
-	if (rf && rf->base && rf->n_base >= leaves_of(f->rec.size)) {
-		memcpy(rc->base, rf->base, leaves_of(f->rec.size) * sizeof(*rc->base));
+	base = recovery_base(&rc->view, f->rec.gen, &n);
+	if (base && n >= leaves_of(f->rec.size)) {
+		memcpy(rc->base, base, leaves_of(f->rec.size) * sizeof(*rc->base));
 		rc->has_base = true;
 		return;
 	}
@@ -166,7 +168,7 @@ static void find_base(struct recover *rc)
 
 static bool any_open(const struct recover *rc)
 {
-	return rc->open_from < leaves_of(rc->f->size) || (rc->rf && rc->rf->n_region);
+	return rc->open_from < leaves_of(rc->f->size) || recovery_any_region(&rc->view);
 }
 
 static bool window_open(const struct recover *rc, uint64_t first, unsigned n)
@@ -238,10 +240,10 @@ int recover_file(struct check *c, struct file *f, uint32_t have)
 	struct recover rc = { .c = &sub, .f = f, .have = have, .open_from = UINT64_MAX };
 	int r = 0;
 
-	rc.rf = recovery_file(c->v, f->id, f->rec.gen);
+	rc.view = recovery_view(c->v, f->id, f->rec.gen);
 	if (!f->rec.gen || f->rec.flags & RECORD_CUT)
 		rc.open_from = 0;
-	else if (rc.rf && (rc.rf->n_cand || rc.rf->n_zero || rc.rf->n_size))
+	else if (recovery_any_leaf(&rc.view))
 		open_tail(&rc);
 	sub.mask = have;
 	sub.settling = true;

@@ -14,7 +14,7 @@
 struct recover {
 	struct check *c;
 	struct file *f;
-	const struct recovery_file *rf; /* what the journals say, may be NULL */
+	struct recovery_view view;      /* what the journals say */
 	uint32_t have;                  /* members that have a copy */
 	bool here;                      /* no earlier life: hashes in memory count */
 	uint64_t open_from;             /* leaves from here on are open */

@@ -49,60 +49,71 @@ static void *more(void *array, size_t n, size_t *cap, size_t size)
 
 /* ---- records into the index ---- */
 
-static void file_reset(struct recovery_file *f)
+static void file_free(struct recovery_file *f)
 {
+	for (size_t i = 0; i < f->n_gens; i++)
+		free(f->gens[i].base);
 	free(f->path);
+	free(f->gens);
 	free(f->region);
-	free(f->base);
 	free(f->cand);
 	free(f->zero);
 	free(f->size);
-	memset(f, 0, sizeof(*f));
+	free(f);
 }
 
-/* The file of a record. Only the newest generation counts: *skip if this
- * record is older. */
-static struct recovery_file *file_of(struct recovery *r, const struct journal_record *rec,
-				     bool *skip)
+/* The file of a record, or NULL. */
+static struct recovery_file *file_of(struct recovery *r, const struct journal_record *rec)
 {
 	struct recovery_file *f;
 	uint64_t at;
 
-	*skip = false;
-	if (map_get(&r->files, rec->id, &at)) {
-		f = (struct recovery_file *)(uintptr_t)at;
-		*skip = rec->gen < f->gen;
-		if (rec->gen > f->gen)
-			file_reset(f);
-	} else {
-		f = calloc(1, sizeof(*f));
-		if (!f || map_set(&r->files, rec->id, (uintptr_t)f) < 0) {
-			free(f);
-			return NULL;
-		}
+	if (map_get(&r->files, rec->id, &at))
+		return (struct recovery_file *)(uintptr_t)at;
+	f = calloc(1, sizeof(*f));
+	if (!f || map_set(&r->files, rec->id, (uintptr_t)f) < 0) {
+		free(f);
+		return NULL;
 	}
-	if (!*skip) {
-		f->id = rec->id;
-		f->gen = rec->gen;
-	}
+	f->id = rec->id;
 	return f;
 }
 
-static int put_base(struct recovery_file *f, const struct journal_record *rec, size_t at)
+/* The generation of a record, kept in order. NULL: no memory. */
+static struct recovery_gen *gen_of(struct recovery_file *f, const struct journal_record *rec)
+{
+	size_t i = 0;
+
+	while (i < f->n_gens && f->gens[i].gen < rec->gen)
+		i++;
+	if (i == f->n_gens || f->gens[i].gen != rec->gen) {
+		if (PUSH(f->gens, f->n_gens, f->cap_gens, .gen = 0) < 0)
+			return NULL;
+		memmove(&f->gens[i + 1], &f->gens[i], (f->n_gens - 1 - i) * sizeof(*f->gens));
+		f->gens[i] = (struct recovery_gen){ .gen = rec->gen, .first = rec->lsn };
+	}
+	if (rec->lsn < f->gens[i].first)
+		f->gens[i].first = rec->lsn;
+	if (rec->gen > f->gen)
+		f->gen = rec->gen;
+	return &f->gens[i];
+}
+
+static int put_base(struct recovery_gen *g, const struct journal_record *rec, size_t at)
 {
 	const uint8_t *p = rec->payload;
 	size_t n = at <= rec->size ? (rec->size - at) / 8 : 0;
 
-	if (f->base && f->base_lsn <= rec->lsn)
+	if (g->base && g->base_lsn <= rec->lsn)
 		return 0; /* the first one is of the content at rest */
-	free(f->base);
-	f->base = calloc(n + 1, sizeof(*f->base));
-	if (!f->base)
+	free(g->base);
+	g->base = calloc(n + 1, sizeof(*g->base));
+	if (!g->base)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
-		f->base[i] = get64(p + at + i * 8);
-	f->n_base = n;
-	f->base_lsn = rec->lsn;
+		g->base[i] = get64(p + at + i * 8);
+	g->n_base = n;
+	g->base_lsn = rec->lsn;
 	return 0;
 }
 
@@ -110,27 +121,27 @@ static int put_open(struct recovery *r, const struct journal_record *rec)
 {
 	const uint8_t *p = rec->payload;
 	struct recovery_file *f;
+	struct recovery_gen *g;
 	size_t len;
-	bool skip;
 
 	if (rec->size < 2 || (len = get16(p)) + 2 > rec->size)
 		return 0;
-	f = file_of(r, rec, &skip);
-	if (!f)
+	f = file_of(r, rec);
+	g = f ? gen_of(f, rec) : NULL;
+	if (!g)
 		return -ENOMEM;
-	if (skip)
-		return 0;
-	f->has_open = true;
-	free(f->path);
-	f->path = strndup((const char *)p + 2, len);
-	if (!f->path)
-		return -ENOMEM;
-	if (rec->flags & OPEN_HASHES && put_base(f, rec, (len + 2 + 7) & ~(size_t)7) < 0)
+	if (!f->path || rec->gen == f->gen) {
+		free(f->path);
+		f->path = strndup((const char *)p + 2, len);
+		if (!f->path)
+			return -ENOMEM;
+	}
+	if (rec->flags & OPEN_HASHES && put_base(g, rec, (len + 2 + 7) & ~(size_t)7) < 0)
 		return -ENOMEM;
 	if (!(uint32_t)rec->arg)
 		return 0;
-	return PUSH(f->region, f->n_region, f->cap_region, .first = (uint32_t)(rec->arg >> 32),
-		    .n = (uint32_t)rec->arg);
+	return PUSH(f->region, f->n_region, f->cap_region, .lsn = rec->lsn,
+		    .first = (uint32_t)(rec->arg >> 32), .n = (uint32_t)rec->arg);
 }
 
 static int put_new(struct recovery *r, const struct journal_record *rec)
@@ -138,18 +149,15 @@ static int put_new(struct recovery *r, const struct journal_record *rec)
 	const uint8_t *p = rec->payload;
 	struct recovery_file *f;
 	uint64_t n, size;
-	bool skip;
 	int e;
 
 	if (rec->size < 16)
 		return 0;
 	size = get64(p);
 	n = get64(p + 8);
-	f = file_of(r, rec, &skip);
-	if (!f)
+	f = file_of(r, rec);
+	if (!f || !gen_of(f, rec))
 		return -ENOMEM;
-	if (skip)
-		return 0;
 	e = PUSH(f->size, f->n_size, f->cap_size, .size = size, .lsn = rec->lsn);
 	if (e == 0 && rec->flags & NEW_ZERO)
 		return n ? PUSH(f->zero, f->n_zero, f->cap_zero, .first = rec->arg, .n = n,
@@ -164,17 +172,16 @@ static int put_new(struct recovery *r, const struct journal_record *rec)
 static int put_commit(struct recovery *r, const struct journal_record *rec)
 {
 	struct recovery_file *f;
-	bool skip;
 
 	if (!rec->id) {
 		if (rec->arg > r->floor)
 			r->floor = rec->arg;
 		return 0;
 	}
-	f = file_of(r, rec, &skip);
-	if (!f)
+	f = file_of(r, rec);
+	if (!f || !gen_of(f, rec))
 		return -ENOMEM;
-	if (!skip && rec->arg > f->floor)
+	if (rec->arg > f->floor)
 		f->floor = rec->arg;
 	return 0;
 }
@@ -337,10 +344,8 @@ void recovery_free(struct volume *v)
 
 	if (!r)
 		return;
-	while (map_next(&r->files, &at, &id, &value)) {
-		file_reset((struct recovery_file *)(uintptr_t)value);
-		free((void *)(uintptr_t)value);
-	}
+	while (map_next(&r->files, &at, &id, &value))
+		file_free((struct recovery_file *)(uintptr_t)value);
 	at = 0;
 	while (map_next(&r->dirs, &at, &id, &value)) {
 		free(((struct recovery_dir *)(uintptr_t)value)->path);
@@ -402,15 +407,61 @@ const struct recovery_name *recovery_name(const struct recovery *r, uint64_t dir
 	return NULL;
 }
 
-bool recovery_region_open(const struct recovery_file *f, uint64_t leaf)
+/*
+ * That there are records of a later generation proves that the one before it
+ * was sealed, so all that was noted before is durable.
+ */
+struct recovery_view recovery_view(struct volume *v, uint64_t id, uint64_t gen)
+{
+	struct recovery_view w = { .f = recovery_file(v, id, gen) };
+
+	if (!w.f)
+		return w;
+	w.since = UINT64_MAX;
+	for (size_t i = 0; i < w.f->n_gens; i++)
+		if (w.f->gens[i].gen >= gen && w.f->gens[i].first < w.since)
+			w.since = w.f->gens[i].first;
+	if (ABLATED(v, commit))
+		return w;
+	w.floor = w.f->floor > v->recovery->floor ? w.f->floor : v->recovery->floor;
+	if (w.f->gen > gen && w.f->gens[w.f->n_gens - 1].first > w.floor)
+		w.floor = w.f->gens[w.f->n_gens - 1].first;
+	return w;
+}
+
+bool recovery_region_open(const struct recovery_view *w, uint64_t leaf)
 {
 	uint64_t region = leaf / REGION_LEAVES;
 
-	for (size_t i = 0; f && i < f->n_region; i++)
-		if (region >= f->region[i].first &&
-		    region - f->region[i].first < f->region[i].n)
+	for (size_t i = 0; w->f && i < w->f->n_region; i++)
+		if (w->f->region[i].lsn >= w->since && region >= w->f->region[i].first &&
+		    region - w->f->region[i].first < w->f->region[i].n)
 			return true;
 	return false;
+}
+
+bool recovery_any_region(const struct recovery_view *w)
+{
+	for (size_t i = 0; w->f && i < w->f->n_region; i++)
+		if (w->f->region[i].lsn >= w->since)
+			return true;
+	return false;
+}
+
+/* Every note of leaves has one of the size with it. */
+bool recovery_any_leaf(const struct recovery_view *w)
+{
+	return w->f && w->f->n_size && w->f->size[0].lsn >= w->since;
+}
+
+const uint64_t *recovery_base(const struct recovery_view *w, uint64_t gen, uint64_t *n)
+{
+	for (size_t i = 0; w->f && i < w->f->n_gens; i++)
+		if (w->f->gens[i].gen == gen) {
+			*n = w->f->gens[i].n_base;
+			return w->f->gens[i].base;
+		}
+	return NULL;
 }
 
 /* The first candidate of a leaf, or where it would be. */
@@ -429,26 +480,22 @@ static size_t find_leaf(const struct recovery_file *f, uint64_t leaf)
 	return low;
 }
 
-static uint64_t floor_of(struct volume *v, const struct recovery_file *f)
-{
-	if (ABLATED(v, commit))
-		return 0;
-	return f->floor > v->recovery->floor ? f->floor : v->recovery->floor;
-}
-
 /*
  * The newest version that a sync covered (records below the floor) is the
  * oldest that may come back.
  */
-uint64_t recovery_candidates(struct volume *v, const struct recovery_file *f, uint64_t leaf,
-			     struct candidate *out, unsigned *n)
+uint64_t recovery_candidates(const struct recovery_view *w, uint64_t leaf, struct candidate *out,
+			     unsigned *n)
 {
-	uint64_t floor = floor_of(v, f), oldest = 0;
+	const struct recovery_file *f = w->f;
 	unsigned max = *n;
+	uint64_t oldest = 0;
 
 	*n = 0;
 	for (size_t i = find_leaf(f, leaf); i < f->n_cand && f->cand[i].leaf == leaf; i++) {
-		if (f->cand[i].lsn < floor && f->cand[i].lsn > oldest)
+		if (f->cand[i].lsn < w->since)
+			break;
+		if (f->cand[i].lsn < w->floor && f->cand[i].lsn > oldest)
 			oldest = f->cand[i].lsn;
 		if (*n < max)
 			out[(*n)++] = f->cand[i];
@@ -456,9 +503,9 @@ uint64_t recovery_candidates(struct volume *v, const struct recovery_file *f, ui
 	for (size_t i = 0; i < f->n_zero; i++) {
 		const struct zero_run *z = &f->zero[i];
 
-		if (leaf < z->first || leaf - z->first >= z->n)
+		if (z->lsn < w->since || leaf < z->first || leaf - z->first >= z->n)
 			continue;
-		if (z->lsn < floor && z->lsn > oldest)
+		if (z->lsn < w->floor && z->lsn > oldest)
 			oldest = z->lsn;
 		if (*n < max)
 			out[(*n)++] = (struct candidate){ .leaf = leaf, .lsn = z->lsn };
@@ -466,16 +513,18 @@ uint64_t recovery_candidates(struct volume *v, const struct recovery_file *f, ui
 	return oldest;
 }
 
-uint64_t recovery_size(struct volume *v, const struct recovery_file *f, uint64_t base,
-		       bool has_base, const uint64_t *size, int n)
+uint64_t recovery_size(const struct recovery_view *w, uint64_t base, bool has_base,
+		       const uint64_t *size, int n)
 {
-	uint64_t floor = f ? floor_of(v, f) : 0, longest = 0;
+	uint64_t longest = 0;
 
-	for (size_t i = 0; f && i < f->n_size; i++) {
+	for (size_t i = 0; w->f && i < w->f->n_size; i++) {
+		if (w->f->size[i].lsn < w->since)
+			break;
 		for (int k = 0; k < n; k++)
-			if (size[k] == f->size[i].size)
+			if (size[k] == w->f->size[i].size)
 				return size[k];
-		if (f->size[i].lsn < floor) { /* every copy was at least there once */
+		if (w->f->size[i].lsn < w->floor) { /* every copy was at least there once */
 			has_base = false;
 			break;
 		}

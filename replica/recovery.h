@@ -53,15 +53,25 @@ struct size_note {
 	uint64_t size, lsn;
 };
 
-/* What is known of one file. */
-struct recovery_file {
-	uint64_t id, gen;            /* records of this generation only */
-	char *path;                  /* where it was, or NULL */
-	bool has_open;               /* an OPEN record was found */
-	struct region_run { uint32_t first, n; } *region;
-	size_t n_region, cap_region;
-	uint64_t *base;              /* leaf hashes of a small file when opened, or NULL */
+/* The journal's records of one file that were made at one generation. */
+struct recovery_gen {
+	uint64_t gen, first;         /* lsn of the first one found */
+	uint64_t *base;              /* leaf hashes of a small file then at rest, or NULL */
 	uint64_t base_lsn, n_base;
+};
+
+/*
+ * What is known of one file, of all generations: a record of a generation can
+ * be durable before the object's own record of it is. Generations and lsn
+ * rise together.
+ */
+struct recovery_file {
+	uint64_t id, gen;            /* the newest */
+	char *path;                  /* where it was, or NULL */
+	struct recovery_gen *gens;   /* rising */
+	size_t n_gens, cap_gens;
+	struct region_run { uint64_t lsn; uint32_t first, n; } *region;
+	size_t n_region, cap_region;
 	struct candidate *cand;      /* sorted by leaf, then lsn falling */
 	size_t n_cand, cap_cand;
 	struct zero_run *zero;
@@ -109,18 +119,31 @@ const struct recovery_dir *recovery_dir(struct volume *v, uint64_t id, uint64_t 
 /* The newest durable word on dir/name, or NULL. */
 const struct recovery_name *recovery_name(const struct recovery *r, uint64_t dir,
 					  const char *name);
-bool recovery_region_open(const struct recovery_file *f, uint64_t leaf);
+
+/* What counts for a file whose own record is of generation `gen`. */
+struct recovery_view {
+	const struct recovery_file *f; /* NULL: nothing */
+	uint64_t since;                /* lsn: what is older is void */
+	uint64_t floor;                /* what is older may not come back, if there is newer */
+};
+struct recovery_view recovery_view(struct volume *v, uint64_t id, uint64_t gen);
+bool recovery_region_open(const struct recovery_view *w, uint64_t leaf);
+bool recovery_any_region(const struct recovery_view *w);
+/* Whether leaves or the size were noted. */
+bool recovery_any_leaf(const struct recovery_view *w);
+/* Leaf hashes at rest of the generation, *n of them; NULL: not known. */
+const uint64_t *recovery_base(const struct recovery_view *w, uint64_t gen, uint64_t *n);
 /*
  * The candidates of a leaf besides what its file of hashes says: *n is the
  * room in out, then what was found. Returns the lsn of the oldest version that may come
  * back, 0 if the one at rest may.
  */
-uint64_t recovery_candidates(struct volume *v, const struct recovery_file *f, uint64_t leaf,
-			     struct candidate *out, unsigned *n);
+uint64_t recovery_candidates(const struct recovery_view *w, uint64_t leaf, struct candidate *out,
+			     unsigned *n);
 /* Which of the n sizes found is right. base: at rest (has_base: there was such
- * a time). f may be NULL. */
-uint64_t recovery_size(struct volume *v, const struct recovery_file *f, uint64_t base,
-		       bool has_base, const uint64_t *size, int n);
+ * a time). */
+uint64_t recovery_size(const struct recovery_view *w, uint64_t base, bool has_base,
+		       const uint64_t *size, int n);
 /* Object id (file or directory) is settled and on its way to be sealed. */
 void recovery_done(struct volume *v, uint64_t id);
 bool recovery_is_done(struct volume *v, uint64_t id);

@@ -167,14 +167,15 @@ static void level_times(struct walk *w, uint32_t dir)
 static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t node)
 {
 	struct volume *v = w->c->v;
+	bool moved = false, settling = w->c->settling;
 	char other[NAME_MAX_LEN + 1], path[4096];
 	uint32_t parent, left = w->c->mask;
 	int to[MAX_MIRRORS], from[MAX_MIRRORS];
 	struct file *f = file_get(v, node);
-	bool moved = false;
 
 	if (!f)
 		return;
+	w->c->settling |= recovery_pending(v);
 	tree_path_of(v, dir, name, path, sizeof(path));
 	pthread_rwlock_wrlock(&f->lock);
 	dirfds_get(v, dir, w->c->mask, to);
@@ -194,6 +195,7 @@ static void check_links(struct walk *w, uint32_t dir, const char *name, uint32_t
 	file_put(v, f);
 	if (moved)
 		level_times(w, dir);
+	w->c->settling = settling;
 }
 
 /* On any member. */

@@ -28,19 +28,19 @@ say "MIRRORFS_TEST_SEED=$SEED"
 # What makes each part matter: what is done to the volume, how, what is damaged,
 # where the power is cut. The quotes keep the shells' checkers calm.
 declare -A MIX=(
-	[barrier]="overwrite=8,fsync=1,rest=3"
+	[barrier]="overwrite=6,pause=8,rest=1"
 	[checkpoint]="overwrite=6,multi=2,rest=3"
 	[verify]="partial=20,overwrite=4,fsync=4"
 	[seal]="create=6,rewrite=10,append=10,replace=6,rest=4"
 	[commit]="overwrite=20,multi=6,fsync=20"
 )
 declare -A LOAD=(
-	[barrier]="-f 2 -l 1 -i 0 -p 300"
+	[barrier]="-f 6 -l 1 -i 0 -p 300"
 	[checkpoint]="-f 0 -l 2 -p 250"
 	[verify]="-f 5 -l 0 -c 0 -i 0"
 	[seal]="-c 50 -p 400"
 )
-declare -A OPS=([barrier]=60 [checkpoint]=60)
+declare -A OPS=([barrier]=200 [checkpoint]=60)
 declare -A FLIPS=([checkpoint]=100)
 declare -A LIVE_FLIPS=([verify]=40)
 declare -A STALES=([commit]=100)

@@ -285,7 +285,7 @@ judge() {
 	rm -rf "$WORK/judge"
 	mkdir "$WORK/judge"
 	"$ACE" prepare "$WORK/judge" 1 || broken "prepare"
-	"$ACE" run "$WORK/judge" - "$WORK/ack" "$2" 1 || broken "run $2"
+	ACE_REST='' "$ACE" run "$WORK/judge" - "$WORK/ack" "$2" 1 || broken "run $2"
 	(cd "$WORK/judge/w/0000" && eval "$3") || broken "$3"
 	"$ACE" check "$WORK/judge" "$WORK/ack" all >"$WORK/found" || status=$?
 	[ "$status" -eq "$1" ] ||
