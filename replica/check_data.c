@@ -125,8 +125,6 @@ static enum copy_state match_leaf(struct window *w, int m, unsigned i, size_t wa
 
 	if (w->rc && recover_open(w->rc, leaf)) {
 		*version = recover_version(w->rc, leaf, bytes, want);
-		if (version->undone) /* a lost write: no evidence of anything */
-			return COPY_ERROR;
 		return version->age ? COPY_MATCH : COPY_DIFFERS;
 	}
 	if (w->rc && f->rec.size <= SMALL_MAX) /* small, and its hashes at rest are known */
@@ -134,34 +132,6 @@ static enum copy_state match_leaf(struct window *w, int m, unsigned i, size_t wa
 	else
 		version->age = hash_leaf(f->id, leaf, bytes, want) == leaves_get(f, leaf);
 	return version->age ? COPY_MATCH : COPY_DIFFERS;
-}
-
-/* Fills in the state of every copy of leaf i. Returns whether the newest of
- * the versions found was doubtful. */
-static bool leaf_states(struct window *w, unsigned i, enum copy_state *state)
-{
-	size_t at = (size_t)i << LEAF_SHIFT;
-	size_t want = w->bytes - at < LEAF_SIZE ? w->bytes - at : LEAF_SIZE;
-	struct version version[MAX_MIRRORS] = { 0 }, newest = { 0 };
-
-	for (unsigned m = 0; m < w->c->v->n; m++) {
-		state[m] = COPY_NOT_ASKED;
-		if (!(w->c->mask & 1u << m))
-			continue;
-		state[m] = COPY_ERROR;
-		if (w->err[m] < 0 || w->got[m] < at + want)
-			continue;
-		state[m] = match_leaf(w, (int)m, i, want, &version[m]);
-		if (version[m].age > newest.age)
-			newest = version[m];
-	}
-	w->older[i] = 0;
-	for (unsigned m = 0; m < w->c->v->n; m++)
-		if (state[m] == COPY_MATCH && version[m].age < newest.age) {
-			state[m] = COPY_MATCH_OLD;
-			w->older[i] |= (uint16_t)(1u << m);
-		}
-	return newest.doubt;
 }
 
 /* Are the bytes of leaf i the same on all copies that could be read? */
@@ -178,6 +148,51 @@ static bool identical(const struct window *w, const enum copy_state *state, unsi
 		one = w->copy[m] + at;
 	}
 	return one != NULL;
+}
+
+/*
+ * A copy that shows a version which a sync has left behind is a lost write, and no
+ * evidence of anything. Unless every mirror shows it: then the same was written once more, and
+ * the note of it did not get to the disks. A copy that is alone is not called lost.
+ */
+static void drop_undone(const struct window *w, unsigned i, enum copy_state *state,
+			uint32_t undone)
+{
+	if (!undone || identical(w, state, i))
+		return;
+	FOR_EACH_BIT(m, undone)
+		state[m] = COPY_ERROR;
+}
+
+/* Fills in the state of every copy of leaf i. Returns whether the newest of
+ * the versions found was doubtful. */
+static bool leaf_states(struct window *w, unsigned i, enum copy_state *state)
+{
+	size_t at = (size_t)i << LEAF_SHIFT;
+	size_t want = w->bytes - at < LEAF_SIZE ? w->bytes - at : LEAF_SIZE;
+	struct version version[MAX_MIRRORS] = { 0 }, newest = { 0 };
+	uint32_t undone = 0;
+
+	for (unsigned m = 0; m < w->c->v->n; m++) {
+		state[m] = COPY_NOT_ASKED;
+		if (!(w->c->mask & 1u << m))
+			continue;
+		state[m] = COPY_ERROR;
+		if (w->err[m] < 0 || w->got[m] < at + want)
+			continue;
+		state[m] = match_leaf(w, (int)m, i, want, &version[m]);
+		undone |= version[m].undone ? 1u << m : 0;
+		if (version[m].age > newest.age)
+			newest = version[m];
+	}
+	w->older[i] = 0;
+	for (unsigned m = 0; m < w->c->v->n; m++)
+		if (state[m] == COPY_MATCH && version[m].age < newest.age) {
+			state[m] = COPY_MATCH_OLD;
+			w->older[i] |= (uint16_t)(1u << m);
+		}
+	drop_undone(w, i, state, undone);
+	return newest.doubt;
 }
 
 /*

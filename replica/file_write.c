@@ -492,7 +492,7 @@ struct sync_call {
 	struct volume *v;
 	struct file *f;
 	bool data;
-	uint64_t lsn;
+	uint64_t lsn, noted;
 };
 
 /* Bits from here on ask for the journal of a member. */
@@ -504,7 +504,7 @@ static int sync_on(int m, void *arg)
 	int fd;
 
 	if (m >= SYNC_JOURNAL)
-		return journal_flush_on(s->v, m - SYNC_JOURNAL, s->lsn);
+		return journal_flush_on(s->v, m - SYNC_JOURNAL, s->noted);
 	fd = file_fd(s->v, s->f, m, false);
 	if (fd < 0)
 		return fd;
@@ -519,13 +519,14 @@ static int sync_on(int m, void *arg)
  */
 int file_sync(struct volume *v, struct file *f, bool data)
 {
-	struct sync_call s = { v, f, data, 0 };
+	struct sync_call s = { v, f, data, 0, 0 };
 	int result[2 * MAX_MIRRORS] = { 0 }, r;
 	uint32_t mask;
 
 	pthread_rwlock_rdlock(&f->lock);
 	mask = copies(v, f);
 	s.lsn = journal_head(v);
+	s.noted = atomic_load(&v->noted);
 	fan_run(mask | mask << SYNC_JOURNAL, sync_on, &s, result);
 	FOR_EACH_BIT(m, mask)
 		if (result[m] == 0)

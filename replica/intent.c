@@ -41,6 +41,20 @@ static void first_note(struct volume *v, struct file *f)
 	f->first_lsn = journal_head(v);
 }
 
+/* Everything but a COMMIT, which may be lost: a sync waits for it. */
+static int append(struct volume *v, struct journal_record *r)
+{
+	uint64_t noted;
+	int e = journal_append(v, r);
+
+	if (e < 0)
+		return e;
+	noted = atomic_load(&v->noted);
+	while (noted <= r->lsn && !atomic_compare_exchange_weak(&v->noted, &noted, r->lsn + 1))
+		;
+	return 0;
+}
+
 static int append_file(struct volume *v, struct file *f, struct journal_record *r)
 {
 	int e;
@@ -48,7 +62,7 @@ static int append_file(struct volume *v, struct file *f, struct journal_record *
 	first_note(v, f);
 	r->id = f->id;
 	r->gen = f->rec.gen;
-	e = journal_append(v, r);
+	e = append(v, r);
 	if (e == 0)
 		f->last_lsn = r->lsn + 1;
 	return e;
@@ -169,13 +183,24 @@ static int append_new(struct volume *v, struct file *f, uint64_t first, uint64_t
 	return append_file(v, f, &r);
 }
 
+/* Leaves that the file gets by growing over them: from its end to `first`. */
+static int append_gap(struct volume *v, struct file *f, uint64_t first, uint64_t n, uint64_t size)
+{
+	uint64_t from = leaves_of(f->size), to = leaves_of(size);
+
+	if (n && first < to)
+		to = first;
+	return size > f->size && from < to ?
+		append_new(v, f, from, to - from, NULL, size, NEW_ZERO) : 0;
+}
+
 int intent_leaves(struct volume *v, struct file *f, uint64_t first, uint64_t n,
 		  const uint64_t *hash, uint64_t size, bool in_place)
 {
 	uint64_t sealed = leaves_of(f->rest);
-	int e = 0;
+	int e = append_gap(v, f, first, n, size);
 
-	if (in_place && f->rec.gen && first < sealed && n)
+	if (e == 0 && in_place && f->rec.gen && first < sealed && n)
 		e = open_regions(v, f, first, first + n < sealed ? first + n - 1 : sealed - 1);
 	if (e == 0 && !hash)
 		e = append_new(v, f, first, n, NULL, size, NEW_ZERO);
@@ -239,7 +264,7 @@ int intent_dir(struct volume *v, struct dir *d)
 		return 0;
 	tree_path(v, d->node, path, sizeof(path));
 	r.size = (uint32_t)strlen(path);
-	e = journal_append(v, &r);
+	e = append(v, &r);
 	if (e == 0 && !ABLATED(v, barrier))
 		e = journal_flush(v, r.lsn + 1);
 	return e;
@@ -263,5 +288,5 @@ int intent_names(struct volume *v, const struct intent_name *names, unsigned n)
 		p = buf + padded((size_t)(p - buf) + len);
 	}
 	r.size = (uint32_t)(p - buf);
-	return journal_append(v, &r);
+	return append(v, &r);
 }

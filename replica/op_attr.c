@@ -371,7 +371,7 @@ static int sync_root_on(int m, void *arg)
 
 int op_fsyncdir(struct volume *v, uint32_t node, bool data)
 {
-	struct dir_sync s = { v, node, data, journal_head(v) };
+	struct dir_sync s = { v, node, data, atomic_load(&v->noted) };
 	uint32_t mask = volume_in_sync(v);
 	int result[2 * MAX_MIRRORS] = { 0 };
 

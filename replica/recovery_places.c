@@ -199,10 +199,12 @@ static void take_state(struct group *g, int m)
 
 		x->want = x->cell[m].kind == CELL_ID ? x->cell[m].id : 0;
 	}
+	/* What every mirror has is not removed: see is_removed(). */
 	for (size_t i = 0; i < g->n_place; i++) {
 		struct place *x = &p->place[g->place[i]];
+		const struct place_object *o = x->want ? places_object(p, x->want) : NULL;
 
-		if (x->want && is_gone(p, places_object(p, x->want), g->place[i]))
+		if (o && o->have != p->mask && is_gone(p, o, g->place[i]))
 			x->want = 0;
 	}
 	/* Directories that went by a word, but not all that is in them. */

@@ -129,6 +129,7 @@ struct volume {
 	struct seal *seal;
 	struct resync *resync;
 	struct journal *journal;
+	_Atomic uint64_t noted;       /* end of the journal records that a sync waits for */
 	struct recovery *recovery;  /* after an unclean end, until it is settled */
 	struct dirfd_cache *dirfds;
 };

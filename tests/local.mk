@@ -43,6 +43,8 @@ unit_programs = \
 	%D%/unit/t-output \
 	%D%/unit/t-quarantine \
 	%D%/unit/t-record \
+	%D%/unit/t-recovery_names \
+	%D%/unit/t-recovery_random \
 	%D%/unit/t-resync \
 	%D%/unit/t-scrub \
 	%D%/unit/t-seal \
@@ -148,11 +150,13 @@ check_PROGRAMS += \
 noinst_HEADERS = \
 	%D%/unit/compare.h \
 	%D%/unit/journal.h \
+	%D%/unit/names.h \
 	%D%/unit/tmpdir.h \
 	%D%/unit/volume.h
 
 script_tests = \
 	%D%/cli.sh \
+	%D%/crash/ablation.sh \
 	%D%/crash/content.sh \
 	%D%/crash/costs.sh \
 	%D%/crash/kill.sh \

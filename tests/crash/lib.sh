@@ -86,6 +86,7 @@ wait_recovered() {
 end_serving() {
 	local status=0
 	umount "$1" 2>/dev/null || wait_until 10 umount "$1" || wrong "cannot unmount the volume"
+	wait_until 120 is_dead "$SERVED" || kill -KILL "$SERVED"
 	wait "$SERVED" || status=$?
 	forget_mount "$1"
 	forget_daemon "$SERVED"

@@ -6,8 +6,8 @@
  *        [-c CREATED] [-p PAUSE_MS] [-m MIX] [-q SEQFILE] [-w MIRROR]... [-g] [-k] DIR LOG
  *
  * Makes THREADS directories of SMALL files up to 64 KiB and LARGE ones of 1 to
- * 4 MiB, and IDLE ones that nobody touches again, and fsyncs them; with -g makes LOG.ready then, and waits until LOG.go
- * exists. Then each thread does OPS operations. MIX: names of operations, comma
+ * 4 MiB, and IDLE ones that nobody touches again, and fsyncs them; with -g makes
+ * LOG.ready then, and waits until LOG.go exists. Then each thread does OPS operations. MIX: names of operations, comma
  * separated, perhaps NAME=WEIGHT; the others are left out. Dirty pages of each
  * MIRROR are written at random times, as the kernel may. With -k the loss of
  * the volume (ENOTCONN) is the expected end. Exit status 1: an operation failed
@@ -50,7 +50,8 @@ static pthread_barrier_t prefilled, go;
 static void usage(void)
 {
 	fputs("usage: load [-s SEED] [-t THREADS] [-n OPS] [-f SMALL] [-l LARGE] [-i IDLE]"
-	      " [-c CREATED] [-p PAUSE_MS] [-m MIX] [-q SEQFILE] [-w MIRROR]... [-g] [-k] DIR LOG\n", stderr);
+	      " [-c CREATED] [-p PAUSE_MS] [-m MIX] [-q SEQFILE] [-w MIRROR]... [-g] [-k]"
+	      " DIR LOG\n", stderr);
 	exit(EXERCISE_TROUBLE);
 }
 

@@ -120,8 +120,7 @@ record_plain() {
 	wait "$load" || fail "the load fails: $(cat "$OPLOG.out")"
 	disk_ctl stop || fail "stop"
 	LAST=$(disk_seq)
-	stop_disks
-	LOOPS=() # they may be another test's now
+	leave_disks
 	FIRST=$(list_requests | awk 'NR == 1 { print $1 - 1; exit }')
 }
 

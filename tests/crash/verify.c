@@ -11,8 +11,8 @@
  * K: number of the last request before the power cut. -k: there was none, the
  * daemon was killed (K is not looked at). -P: DIR is a filesystem by itself.
  * check reads everything, runs COMMAND (a scrub, say), reads the event files of
- * the mirrors and counters of the STATUS that COMMAND stored, prints a line VIOLATION for each and a last line of counts; exit
- * status 1 if there were any.
+ * the mirrors and counters of the STATUS that COMMAND stored, prints a line
+ * VIOLATION for each and a last line of counts; exit status 1 if there were any.
  *
  * flip changes a bit of a copy, with -c of one that has nothing in flight, not
  * where -f says there is one;
@@ -83,7 +83,8 @@ void violation(struct verify *v, enum count kind, const char *fmt, ...)
 
 static int usage(void)
 {
-	fputs("usage: verify check [-k|-P] [-s SEED] [-f PLANTED] [-x COMMAND] [-j STATUS] [-e EVENTS]... LOG K DIR"
+	fputs("usage: verify check [-k|-P] [-s SEED] [-f PLANTED] [-x COMMAND] [-j STATUS]"
+	      " [-e EVENTS]... LOG K DIR"
 	      " | flip [-s SEED] [-c] LOG K MIRROR | stale [-s SEED] LOG K MIRROR..."
 	      " | syncs LOG | equal A B\n", stderr);
 	return 2;
