@@ -64,6 +64,7 @@ struct file {
 	uint64_t cut_pages;      /* lowest disk_pages since they were last stored */
 	uint64_t rest;           /* bytes below are on the disk as they were sealed */
 	bool overwritten;        /* in place, since it was sealed */
+	bool based;              /* the journals have the leaf hashes at rest */
 	bool noted;              /* an OPEN record in the journals is durable */
 	uint64_t *hot;           /* bit r: region r is open in the journals */
 	size_t n_hot;            /* words of it */

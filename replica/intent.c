@@ -93,6 +93,15 @@ static int mark_regions(struct file *f, uint64_t first, uint64_t n)
 	return 0;
 }
 
+/* Whether the leaf hashes at rest are in memory, all of them: small files,
+ * while nothing has changed yet. */
+static bool at_rest(const struct file *f)
+{
+	return f->type == TYPE_OF(S_IFREG) && f->rec.gen && f->rec.size <= SMALL_MAX &&
+	       f->size == f->rec.size && f->sum == f->rec.hash &&
+	       leaves_ready(f, 0, leaves_of(f->size)); /* in pages if it was large once */
+}
+
 /* OPEN of regions first..first+n-1 (n 0: only that it changes). */
 static int append_open(struct volume *v, struct file *f, uint64_t first, uint64_t n)
 {
@@ -108,14 +117,13 @@ static int append_open(struct volume *v, struct file *f, uint64_t first, uint64_
 	buf[1] = (uint8_t)(len >> 8);
 	memcpy(buf + 2, path, len);
 	r.size = (uint32_t)padded(2 + len);
-	/* Of the content at rest, so only while nothing of it has changed. */
-	if (f->type == TYPE_OF(S_IFREG) && !f->large && f->known && f->rec.gen &&
-	    f->sum == f->rec.hash && f->size == f->rec.size) {
+	if (at_rest(f)) {
 		uint8_t *p = buf + r.size;
 
 		r.flags = OPEN_HASHES;
+		f->based = true;
 		for (uint64_t i = 0; i < leaves_of(f->rec.size); i++)
-			p = put64(p, f->small[i]);
+			p = put64(p, leaves_get(f, i));
 		r.size = (uint32_t)(p - buf);
 	}
 	return append_file(v, f, &r);
@@ -172,9 +180,10 @@ static int append_new(struct volume *v, struct file *f, uint64_t first, uint64_t
 				    .flags = flags };
 	uint8_t *p = put64(put64(buf, size), n);
 
-	/* A new file that goes on growing may outlive the note of its name. */
-	if (!f->rec.gen && f->changes > 1 && !f->noted) {
-		f->noted = true;
+	/* A new file that goes on growing may outlive the note of its name; one
+	 * that was opened by a chmod had not been read. */
+	if ((!f->rec.gen && f->changes > 1 && !f->noted) || (!f->based && at_rest(f))) {
+		f->noted |= !f->rec.gen;
 		append_open(v, f, 0, 0);
 	}
 	for (uint64_t i = 0; hash && i < n; i++)
@@ -244,7 +253,7 @@ void intent_reset(struct file *f)
 	f->n_hot = 0;
 	f->first_lsn = LSN_NONE;
 	f->last_lsn = 0;
-	f->overwritten = f->noted = false;
+	f->overwritten = f->noted = f->based = false;
 	f->rest = f->size;
 }
 
