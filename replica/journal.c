@@ -124,14 +124,31 @@ static int place(struct journal *j, struct journal_record *r, uint64_t *next)
 	return 0;
 }
 
+/*
+ * Zeros behind a record that begins a page, up to the end of that page: a page
+ * written whole needs not be read first. Nothing below the tail may go for it.
+ */
+static size_t fill_page(const struct journal *j, uint64_t lsn, size_t len)
+{
+	uint64_t end = lsn + len;
+	size_t fill = -end % JOURNAL_BLOCK;
+
+	if (lsn % JOURNAL_BLOCK && lsn / JOURNAL_BLOCK == (end - 1) / JOURNAL_BLOCK)
+		return 0;
+	return end + fill - atomic_load(&j->tail) <= j->size ? fill : 0;
+}
+
 /* Locked. How many mirrors took it. */
 static int write_all(struct volume *v, uint32_t mask, const struct journal_record *r, int *result)
 {
 	struct journal *j = v->journal;
 	size_t len = journal_encode(r, v->sb.volume_id, j->buf);
 	off_t off = (off_t)(JOURNAL_BLOCK + r->lsn % j->size);
+	size_t fill = fill_page(j, r->lsn, len);
 	int good = 0;
 
+	memset(j->buf + len, 0, fill);
+	len += fill;
 	FOR_EACH_BIT(m, mask) {
 		const struct ring *g = &j->m[m];
 

@@ -53,7 +53,7 @@ struct journal {
 	pthread_mutex_t lock;    /* below; also held over the writes of an append */
 	_Atomic uint64_t head;   /* number of the next record */
 	_Atomic uint64_t tail;
-	uint8_t buf[JOURNAL_RECORD_MAX];
+	uint8_t buf[JOURNAL_RECORD_MAX + JOURNAL_BLOCK];
 	pthread_mutex_t room_lock; /* for the condition alone */
 	pthread_cond_t room;
 	struct ring m[MAX_MIRRORS];

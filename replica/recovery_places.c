@@ -281,11 +281,14 @@ static void try_state(struct group *g, int m)
 	struct places *p = g->p;
 
 	take_state(g, m);
-	for (size_t i = 0; i < g->n_object; i++)
+	/* Twice: with a link gone another mirror may have all the rest. */
+	for (unsigned i = 0; i < 2 * g->n_object; i++) {
+		struct place_object *o = &p->object[g->object[i % g->n_object]];
+
 		FOR_EACH_BIT(k, p->mask)
-			add_places(p, &p->object[g->object[i]], (int)k, false);
-	for (size_t i = 0; i < g->n_object; i++)
-		prune(p, &p->object[g->object[i]]);
+			add_places(p, o, (int)k, false);
+		prune(p, o);
+	}
 	/* Said to be gone from here, but not removed: it went on, or the word
 	 * is older than its coming. Others would be gone with the next run. */
 	for (size_t i = 0; i < g->n_object; i++) {

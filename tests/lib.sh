@@ -118,12 +118,21 @@ require_fuse() {
 
 # --- mounts ------------------------------------------------------------------
 
-# Mount points as the kernel writes them: blanks and the like in octal.
+# Mount points as the kernel writes them: blanks and the like in octal. Here and
+# below nothing is forked: it is asked every few milliseconds.
 is_mounted() {
-	local escaped
-	escaped=$(printf '%s' "$1" | sed 's/\\/\\134/g; s/ /\\040/g; s/\t/\\011/g')
-	awk -v m="${escaped//\\/\\\\}" '$5 == m { found = 1 } END { exit !found }' \
-		/proc/self/mountinfo
+	local escaped=${1//\\/\\134} line
+	local -a lines fields
+	escaped=${escaped// /\\040}
+	escaped=${escaped//$'\t'/\\011}
+	escaped=${escaped//$'\n'/\\012}
+	mapfile -t lines </proc/self/mountinfo
+	for line in "${lines[@]}"; do
+		[[ $line == *" $escaped "* ]] || continue
+		IFS=' ' read -ra fields <<<"$line"
+		[ "${fields[4]}" != "$escaped" ] || return 0
+	done
+	return 1
 }
 
 is_unmounted() {
@@ -167,19 +176,27 @@ attach_loop() {
 
 # Pids of the mirrorfs that serve this mount point (an argument of theirs).
 daemons_of() {
-	local dir pid
+	local dir comm arg
+	local -a args
 	for dir in /proc/[0-9]*; do
-		pid=${dir#/proc/}
-		[ "$(cat "$dir/comm" 2>/dev/null)" = mirrorfs ] || continue
-		tr '\0' '\n' 2>/dev/null <"$dir/cmdline" | grep -qxF -e "$1" && echo "$pid"
-	done
+		comm=
+		read -r comm <"$dir/comm"
+		[ "$comm" = mirrorfs ] || continue
+		args=()
+		mapfile -d '' -t args <"$dir/cmdline"
+		for arg in ${args[@]+"${args[@]}"}; do
+			[ "$arg" != "$1" ] || echo "${dir#/proc/}"
+		done
+	done 2>/dev/null
 	return 0
 }
 
 is_dead() {
-	local state
-	state=$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null)
-	[ -z "$state" ] || [ "$state" = Z ]
+	local stat=
+	# The state is behind the name, which may have blanks and brackets.
+	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null
+	stat=${stat##*) }
+	[ -z "$stat" ] || [ "${stat%% *}" = Z ]
 }
 
 # source_of MIRROR...: the mirrors as one argument of mirrorfs.
@@ -312,8 +329,15 @@ cleanup_mounts() {
 	done
 }
 
+# A child that is ended before it is another program has the traps still: what
+# is to be undone is not its.
+is_child() {
+	[ "$BASHPID" != "$$" ]
+}
+
 cleanup() {
 	local status=$? pid loop
+	! is_child || return "$status"
 	trap - EXIT INT TERM HUP
 	set +e
 	cd /

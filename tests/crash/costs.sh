@@ -261,7 +261,6 @@ one_type() {
 	print_table "$1"
 	[ "$1" != ext4 ] || untar
 	stop_disks
-	LOOPS=() # they may be another test's now
 }
 
 for type in ${COSTS_FS:-ext4 xfs btrfs}; do

@@ -74,9 +74,11 @@ end_loop() {
 	LOOPS=(${LOOPS[@]+"${LOOPS[@]}"})
 }
 
+# The answer may be another volume's that had the same device number and ends.
 is_recovered() {
 	local text
-	text=$(mirrorctl status --json "$1" 2>/dev/null) && [[ ! $text =~ \"recovering\":\ *true ]]
+	text=$(mirrorctl status --json "$1" 2>/dev/null) && [[ $text == *"${1##*/mirrorfs-}\""* ]] &&
+		[[ ! $text =~ \"recovering\":\ *true ]]
 }
 
 wait_recovered() {

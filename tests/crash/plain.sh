@@ -119,9 +119,8 @@ record_plain() {
 	touch "$OPLOG.go"
 	wait "$load" || fail "the load fails: $(cat "$OPLOG.out")"
 	disk_ctl stop || fail "stop"
-	LAST=$(disk_seq)
-	leave_disks
-	FIRST=$(list_requests | awk 'NR == 1 { print $1 - 1; exit }')
+	stop_disks
+	find_requests
 }
 
 # plain_cut K TYPE: status of verify.

@@ -43,16 +43,10 @@ flip_live() {
 	done
 }
 
-# As stop_disks, but another test's mount namespace may hold copies of these
-# mounts: what is recorded is complete, so the disks may end later.
-leave_disks() {
-	local name
-	for name in "${!DISK_LOOPS[@]}"; do
-		unmount_disk "$name"
-		detach_disk "$name"
-	done
-	umount "$DISKS" 2>/dev/null || umount -l "$DISKS" || broken "umount $DISKS"
-	forget_mount "$DISKS"
+# find_requests: first and last of the log. The disks' own number goes on when
+# they no longer record.
+find_requests() {
+	read -r FIRST LAST < <(list_requests | awk 'NR == 1 { n = $1 - 1 } END { print n, $1 }')
 }
 
 # record_load TYPE_A TYPE_B: leaves the log of the disks in $DISK_STORE, that of
@@ -81,9 +75,8 @@ record_load() {
 	wait "$load" || fail "the load fails: $(cat "$OPLOG.out")"
 	disk_ctl stop || fail "stop"
 	kill_serving "$mnt"
-	LAST=$(disk_seq)
-	leave_disks
-	FIRST=$(list_requests | awk 'NR == 1 { print $1 - 1; exit }')
+	stop_disks
+	find_requests
 	say "$1+$2: $(cat "$OPLOG.out"), requests $FIRST to $LAST, $SECONDS s"
 }
 
@@ -160,7 +153,6 @@ crash_again() {
 		3) wait_recovered "$JOB/mnt" ;;
 		esac
 		printf 'stop\n' >"$disks/ctl"
-		last=$(cat "$disks/seq")
 		kill_serving "$JOB/mnt"
 	else
 		status=1
@@ -171,6 +163,7 @@ crash_again() {
 	umount "$disks" 2>/dev/null || umount -l "$disks" || broken "umount $disks"
 	forget_mount "$disks"
 	[ "$status" -eq 0 ] || return
+	last=$("$top_builddir/tests/disk/cut" "$store" --list | awk 'END { print $1 + 0 }')
 	draw 32768
 	i=$((DRAWN * (last + 1) / 32768))
 	draw 101

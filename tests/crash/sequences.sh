@@ -23,7 +23,7 @@
 
 require_root
 require_fuse
-require_program losetup setfattr unshare
+require_program losetup setfattr
 
 ACE=$top_builddir/tests/crash/ace
 SEED=${MIRRORFS_TEST_SEED:-$RANDOM}
@@ -48,8 +48,7 @@ mirror_dirs() {
 	done
 }
 
-# As mount_volume and umount_volume, without looking for the daemon among all
-# processes: that takes as long as the check of a cut.
+# As mount_volume and umount_volume, but a daemon that ends badly is a finding.
 mount_mirrors() {
 	local opts=${MIRRORFS_TEST_OPTS:-}
 	mkdir -p "$MNT"
@@ -85,12 +84,6 @@ umount_tree() {
 	[ -n "$PLAIN" ] || umount_mirrors
 }
 
-# A device given back is another test's: it is not ours to detach any more.
-end_disks() {
-	stop_disks
-	LOOPS=()
-}
-
 # The volume as it is before every run: prepared, sealed, closed.
 prepare_part() {
 	local i count=270 specs=()
@@ -110,7 +103,7 @@ prepare_part() {
 	mount_tree || fail "mounting the volume: status $?"
 	"$ACE" prepare "$MNT" "$count" || fail "prepare"
 	umount_tree
-	end_disks
+	stop_disks
 	mkdir "$WORK/prepared"
 	for i in "${NAMES[@]}"; do
 		cp --sparse=always "$DISK_STORE/$i.cur" "$WORK/prepared/" || broken "cp $i"
@@ -131,12 +124,14 @@ run_group() {
 	ACE_REST=${ACE_REST:-} "$ACE" run "$MNT" "$DISKS/seq" "$WORK/ack" "$1" "$2" \
 		"${systems[@]}" || true
 	umount_tree
-	end_disks
+	stop_disks
 }
 
-# The control socket comes a moment after the mount.
+# The control socket comes a moment after the mount. Until then it may be that of
+# a volume whose device number has come again: of another part.
 has_status() {
-	mirrorctl status --json "$MNT" >"$WORK/status" 2>"$WORK/status.err"
+	mirrorctl status --json "$MNT" >"$WORK/status" 2>"$WORK/status.err" &&
+		grep -qF "${WORK##*/}/mnt\"" "$WORK/status"
 }
 
 is_recovered() {
@@ -270,9 +265,6 @@ if [ "${1:-}" = part ]; then
 	. "$top_srcdir/tests/disk/lib.sh"
 	PART=$2
 	COUNT=$3
-	# In a namespace of its own: control sockets of parts must not meet.
-	mkdir -p /run/mirrorfs
-	mount -t tmpfs -o mode=0755 run /run/mirrorfs || broken "mount tmpfs /run/mirrorfs"
 	part "${@:4}"
 	exit 0
 fi
@@ -379,6 +371,7 @@ PARTS=()
 
 stop_parts() {
 	local status=$? pid
+	! is_child || return "$status"
 	trap '' INT TERM HUP
 	for pid in ${PARTS[@]+"${PARTS[@]}"}; do
 		kill -TERM "$pid" 2>/dev/null && wait "$pid"
@@ -397,8 +390,7 @@ start_part() {
 	while [ "$(jobs -rp | wc -l)" -ge "${ACE_JOBS:-2}" ]; do
 		wait -n 2>/dev/null
 	done
-	TMPDIR=$WORK unshare -m --propagation private "$BASH" "$0" part "$PART" \
-		"$WORK/count.$PART" "$@" >"$WORK/out.$PART" 2>&1 &
+	TMPDIR=$WORK "$BASH" "$0" part "$PART" "$WORK/count.$PART" "$@" >"$WORK/out.$PART" 2>&1 &
 	PARTS+=($!)
 	PART=$((PART + 1))
 }

@@ -36,7 +36,7 @@ TRANSACTIONS=${SQLITE_TX:-150}
 ACK=$WORK/ack
 say "MIRRORFS_TEST_SEED=$SEED"
 
-# disk_size, draw, mount_images, unmount_images, can_tear, mirrors_equal, cut_all;
+# disk_size, find_requests, draw, mount_images, unmount_images, can_tear, mirrors_equal, cut_all;
 # one_cut is below.
 # shellcheck source=tests/crash/record.sh
 . "$top_srcdir/tests/crash/record.sh"
@@ -120,8 +120,7 @@ record_sqlite() {
 	disk_ctl stop || fail "stop"
 	kill_serving "$mnt"
 	stop_disks
-	LOOPS=() # they may be another test's now
-	read -r FIRST LAST < <(list_requests | awk 'NR == 1 { print $1 - 1 } END { print $1 }' | xargs)
+	find_requests
 	[ "$(wc -l <"$ACK")" -eq "$TRANSACTIONS" ] || fail "$(wc -l <"$ACK") transactions were written down"
 	say "$1 $2+$3: $TRANSACTIONS transactions, requests $FIRST to $LAST, after $SECONDS s"
 }

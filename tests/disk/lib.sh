@@ -158,6 +158,7 @@ unmount_image() {
 
 cleanup_disks() {
 	local status=$?
+	! is_child || return "$status"
 	trap '' INT TERM HUP
 	# Disks that do not answer are ended; what is mounted on them sees errors.
 	if is_mounted "$DISKS" && ! timeout 10 sh -c 'echo "clear *" >"$1"' sh "$DISKS/ctl"; then
