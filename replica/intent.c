@@ -261,7 +261,7 @@ void intent_reset(struct file *f)
 
 int intent_dir(struct volume *v, struct dir *d)
 {
-	char path[PATH_KEPT * 2];
+	char path[4096];
 	struct journal_record r = { .type = JOURNAL_DIRTY, .id = d->id, .gen = d->rec.gen,
 				    .payload = path };
 	int e;
@@ -269,12 +269,12 @@ int intent_dir(struct volume *v, struct dir *d)
 	d->first_lsn = LSN_PENDING;
 	seal_queue_dir(v, d);
 	d->first_lsn = journal_head(v);
-	if (!d->rec.gen && d->id != ROOT_ID) /* new: the one above knows of it */
-		return 0;
 	tree_path(v, d->node, path, sizeof(path));
 	r.size = (uint32_t)strlen(path);
 	e = append(v, &r);
-	if (e == 0 && !ABLATED(v, barrier))
+	/* Of a new one the directory above knows, and is durable until that is
+	 * sealed: then this is, too. */
+	if (e == 0 && (d->rec.gen || d->id == ROOT_ID) && !ABLATED(v, barrier))
 		e = journal_flush(v, r.lsn + 1);
 	return e;
 }

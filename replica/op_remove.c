@@ -185,6 +185,9 @@ static int remove_locked(struct volume *v, struct dir *d, const char *name, uint
 	}
 	excuse(v, d, name, mask, result);
 	r = blame(v, VERDICT_CHANGE, mask, result, isdir ? "rmdir" : "unlink", d->node, name);
+	if (r < 0) /* it is still there: the last word must not be that it is gone */
+		intent_names(v, &(struct intent_name){ d, name, tree_node(v, node)->id,
+						       tree_node(v, node)->type }, 1);
 	if (r == 0) {
 		dir_sub(d, name, tree_node(v, node)->type, tree_node(v, node)->id);
 		if (last)
@@ -299,17 +302,22 @@ static void account(struct rename *r)
 		resync_moved(v, r->victim);
 }
 
-/* Where both names are to lead afterwards. */
-static int intend(struct rename *r)
+/* Where both names are to lead afterwards; undone: and did before. */
+static int intend(struct rename *r, bool undone)
 {
 	const struct node *n = tree_node(r->v, r->node);
+	const struct node *x = r->victim ? tree_node(r->v, r->victim) : NULL;
+	bool exchange = r->flags & RENAME_EXCHANGE;
 	struct intent_name names[2] = { { r->from, r->name, 0, 0 },
 					{ r->to, r->new_name, n->id, n->type } };
 
-	if (r->flags & RENAME_EXCHANGE) {
-		names[0].id = tree_node(r->v, r->victim)->id;
-		names[0].type = tree_node(r->v, r->victim)->type;
-	}
+	if (undone)
+		names[0] = (struct intent_name){ r->from, r->name, n->id, n->type };
+	else if (exchange)
+		names[0] = (struct intent_name){ r->from, r->name, x->id, x->type };
+	if (undone)
+		names[1] = (struct intent_name){ r->to, r->new_name, x ? x->id : 0,
+						 x ? x->type : 0 };
 	return intent_names(r->v, names, 2);
 }
 
@@ -324,7 +332,7 @@ static int rename_locked(struct rename *r)
 	if (e == 0)
 		e = dir_mark(v, r->to);
 	if (e == 0)
-		e = intend(r);
+		e = intend(r, false);
 	if (e < 0)
 		return e;
 	dirfds_get(v, r->from->node, mask, from);
@@ -343,6 +351,8 @@ static int rename_locked(struct rename *r)
 	e = blame(v, VERDICT_CHANGE, mask, result, "rename", r->from->node, r->name);
 	if (e == 0)
 		account(r);
+	else
+		intend(r, true);
 	dir_changed(v, r->from); /* the records say OPEN, whatever came of it */
 	dir_changed(v, r->to);
 	unlock_stripes(held);

@@ -193,7 +193,7 @@ static int put_dirty(struct recovery *r, const struct journal_record *rec)
 
 	if (map_get(&r->dirs, rec->id, &at)) {
 		d = (struct recovery_dir *)(uintptr_t)at;
-		if (rec->gen < d->gen)
+		if (rec->lsn <= d->lsn)
 			return 0;
 	} else {
 		d = calloc(1, sizeof(*d));
@@ -204,6 +204,7 @@ static int put_dirty(struct recovery *r, const struct journal_record *rec)
 	}
 	d->id = rec->id;
 	d->gen = rec->gen;
+	d->lsn = rec->lsn;
 	free(d->path);
 	d->path = strndup(rec->payload, rec->size);
 	return d->path ? 0 : -ENOMEM;

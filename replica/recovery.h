@@ -84,6 +84,7 @@ struct recovery_file {
 /* A directory whose names may differ. */
 struct recovery_dir {
 	uint64_t id, gen;
+	uint64_t lsn;
 	char *path;                  /* when it was marked; it may have moved since */
 };
 

@@ -295,8 +295,9 @@ static int look_by_entries(struct places *p, bool *found)
 static int by_hint(const void *a, const void *b, void *arg)
 {
 	const struct places *p = arg;
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 
-	return strcmp(hint_of(&p->dir[*(const uint32_t *)a]), hint_of(&p->dir[*(const uint32_t *)b]));
+	return strcmp(hint_of(&p->dir[x]), hint_of(&p->dir[y]));
 }
 
 /* The directories with a hint, sorted by it. */

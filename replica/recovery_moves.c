@@ -228,7 +228,8 @@ void moves_remove_file(struct moves *w, const struct place_object *o, uint32_t p
 {
 	CLEANUP_CLOSE int fd = dir_fd(w, place, O_PATH);
 	struct stat st;
-	bool last = fd >= 0 && fstatat(fd, w->p->place[place].name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	const char *name = w->p->place[place].name;
+	bool last = fd >= 0 && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    st.st_nlink == 1;
 	int r = take_away(w, place, false);
 
@@ -294,7 +295,8 @@ static void reread(struct moves *w, uint32_t place)
 	CLEANUP_CLOSE int fd = dir_fd(w, place, O_PATH);
 
 	if (fd >= 0)
-		places_read(w->p, w->m, fd, w->p->place[place].name, moves_cell(w, place), NULL, NULL);
+		places_read(w->p, w->m, fd, w->p->place[place].name, moves_cell(w, place), NULL,
+			    NULL);
 	w->changed = true;
 }
 
@@ -311,7 +313,8 @@ static bool try_move(struct moves *w, struct task *t)
 	CLEANUP_FREE char *old = NULL, *now = NULL;
 	int r;
 
-	if (!make_free(w, t->to) || (t->from != PLACE_NONE && moves_cell(w, t->from)->id != t->o->id))
+	if (!make_free(w, t->to) ||
+	    (t->from != PLACE_NONE && moves_cell(w, t->from)->id != t->o->id))
 		return false;
 	old = t->from == PLACE_NONE ? parked_path(t->o) : path_of(w, t->from);
 	now = path_of(w, t->to);

@@ -496,8 +496,11 @@ void seal_thaw(struct volume *v)
 int seal_frozen(struct volume *v)
 {
 	struct seal *s = v->seal;
+	uint64_t all = journal_head(v), tail;
 	int r = run_batch(v, true);
-	uint64_t tail = journal_head(v);
+
+	intent_commit_all(v, all); /* nothing was half way */
+	tail = journal_head(v);
 
 	pthread_mutex_lock(&s->lock);
 	tail = tail_of(s, tail); /* what could not be sealed */

@@ -154,25 +154,26 @@ noinst_HEADERS = \
 	%D%/unit/tmpdir.h \
 	%D%/unit/volume.h
 
+# The longest first: what comes last runs alone.
 script_tests = \
-	%D%/cli.sh \
+	%D%/crash/sequences.sh \
 	%D%/crash/ablation.sh \
 	%D%/crash/content.sh \
-	%D%/crash/costs.sh \
-	%D%/crash/kill.sh \
-	%D%/crash/plain.sh \
-	%D%/crash/sequences.sh \
 	%D%/crash/sqlite.sh \
-	%D%/layers.sh \
-	%D%/mount/basic.sh \
+	%D%/crash/costs.sh \
+	%D%/mount/exercise.sh \
+	%D%/mount/rot.sh \
+	%D%/crash/plain.sh \
+	%D%/crash/kill.sh \
 	%D%/mount/degraded.sh \
 	%D%/mount/disk.sh \
-	%D%/mount/exercise.sh \
-	%D%/mount/ids.sh \
 	%D%/mount/programs.sh \
+	%D%/suites/pjdfstest.sh \
+	%D%/mount/basic.sh \
+	%D%/mount/ids.sh \
 	%D%/mount/refuse.sh \
-	%D%/mount/rot.sh \
-	%D%/suites/pjdfstest.sh
+	%D%/layers.sh \
+	%D%/cli.sh
 
 dist_check_SCRIPTS += $(script_tests)
 TESTS += $(script_tests)

@@ -6,7 +6,9 @@
 # is printed only. Then a tree is unpacked and left to come to rest.
 #
 # An operation is counted alone: nothing is sealed while the table is made, and
-# the filesystems do not commit by themselves.
+# the filesystems do not commit by themselves. But somebody on the machine may
+# call sync(), and xfs writes its log now and then: a table that is not as
+# promised is made once more, and the second one counts.
 #
 #	COSTS_FS="ext4 xfs btrfs"
 #	COSTS_FILES=20000   small files of the tree
@@ -29,33 +31,44 @@ MNT=$WORK/mnt
 
 # --- counting -----------------------------------------------------------------
 
+declare -A FLUSHES=()
+
+# look: what each disk has done, reads apart, in $STATS, and flushes in $FLUSHES.
+# Without a fork: it is most of what this test does.
+look() {
+	local line name writes flushes rest
+	local -a lines
+	STATS=
+	mapfile -t lines <"$DISKS/stats"
+	for line in "${lines[@]}"; do
+		read -r name _ _ _ writes _ flushes rest <<<"$line"
+		STATS+="$name $writes $flushes $rest "
+		FLUSHES[$name]=$flushes
+	done
+}
+
 # No write and no flush between two looks.
 is_at_rest() {
 	local before
-	before=$(sed 's/reads [0-9]*//' "$DISKS/stats")
+	look
+	before=$STATS
 	sleep 0.02
-	[ "$(sed 's/reads [0-9]*//' "$DISKS/stats")" = "$before" ]
+	look
+	[ "$STATS" = "$before" ]
 }
 
 wait_rest() {
 	wait_until 20 is_at_rest || broken "the disks do not come to rest"
 }
 
-# flushes: of all disks, "P A B"
-flushes() {
-	awk '{ for (i = 2; i < NF; i += 2) if ($i == "flushes") n[$1] = $(i + 1) }
-		END { print n["p"], n["a"], n["b"] }' "$DISKS/stats"
-}
-
 # count COMMAND: run in the directory $D; leaves COST_P, COST_A, COST_B.
 count() {
 	local p a b
 	wait_rest
-	read -r p a b < <(flushes)
+	p=${FLUSHES[p]} a=${FLUSHES[a]} b=${FLUSHES[b]}
 	(cd "$D" && eval "$1") >"$WORK/out" 2>&1 || fail "status $?: $1: $(cat "$WORK/out")"
 	wait_rest
-	read -r COST_P COST_A COST_B < <(flushes)
-	COST_P=$((COST_P - p)) COST_A=$((COST_A - a)) COST_B=$((COST_B - b))
+	COST_P=$((FLUSHES[p] - p)) COST_A=$((FLUSHES[a] - a)) COST_B=$((FLUSHES[b] - b))
 }
 
 # --- the operations -----------------------------------------------------------
@@ -152,8 +165,10 @@ costs() {
 	done < <(operations)
 }
 
+# print_table TYPE: how many are not as promised is in $BAD.
 print_table() {
 	local label normal strict command p a b sa sb verdict
+	BAD=0
 	printf '%s: flushes on %s: %s\n' "$TEST_NAME" "$1" "plain, mirrors; strict mirrors"
 	while IFS='|' read -r label normal strict command; do
 		read -r p _ <<<"${COST[plain,$label]}"
@@ -163,7 +178,7 @@ print_table() {
 		judged "$a" "$normal" "$p" && judged "$b" "$normal" "$p" || verdict="NOT $normal"
 		judged "$sa" "$strict" "$p" && judged "$sb" "$strict" "$p" || verdict="$verdict NOT strict $strict"
 		[ "$1" != btrfs ] || verdict=
-		[ -z "$verdict" ] || VIOLATIONS=$((VIOLATIONS + 1))
+		[ -z "$verdict" ] || BAD=$((BAD + 1))
 		printf '  %-44s %3d  %3d %3d  %3d %3d  %s\n' "$label" "$p" "$a" "$b" "$sa" "$sb" "$verdict"
 	done < <(operations)
 }
@@ -237,7 +252,7 @@ mount_quiet() {
 	esac
 }
 
-one_type() {
+fresh_disks() {
 	local name
 	rm -f "$DISK_STORE"/*.cur
 	start_disks p=512M a=512M b=512M
@@ -249,16 +264,32 @@ one_type() {
 	D=$PLAIN
 	prepare "$D"
 	sync -f "$D"
+}
+
+# make_table TYPE: disks and the volume stay mounted.
+make_table() {
+	fresh_disks "$1"
 	costs plain
 	D=$MNT
-	make_volume
-	costs normal
-	[ "$1" != ext4 ] || parallel
-	finish
 	make_volume strict
 	costs strict
 	finish
+	make_volume
+	costs normal
 	print_table "$1"
+}
+
+one_type() {
+	make_table "$1"
+	if [ "$BAD" -gt 0 ]; then
+		say "$1: $BAD costs are not as promised: once more"
+		finish
+		stop_disks
+		make_table "$1"
+		VIOLATIONS=$((VIOLATIONS + BAD))
+	fi
+	[ "$1" != ext4 ] || parallel
+	finish
 	[ "$1" != ext4 ] || untar
 	stop_disks
 }

@@ -6,7 +6,9 @@
 # each cut the volume is mounted, checked, unmounted, the mirrors are compared,
 # it is mounted again and scrubbed.
 #
-#	ACE_KINDS   filesystems of the mirrors ("ext4,ext4 xfs,xfs ...")
+#	ACE_KINDS   filesystems of the mirrors ("ext4,ext4 xfs,xfs ..."), each with all
+#	            groups. Without it, all on ext4, and each group on one of xfs,
+#	            btrfs and ext4 with xfs, another one with another seed
 #	ACE_CUTS    cuts a group (2, the second of another kind each time). A group:
 #	            all sequences with the same pair of syncs
 #	ACE_ONLY    one sequence alone, e.g. rename-over:file,append:none/1
@@ -31,6 +33,7 @@ PLAIN=${ACE_PLAIN:-}
 MNT=$WORK/mnt
 RECOVERY_SECONDS=60
 declare -A SIZE=([ext4]=160M [xfs]=320M [btrfs]=320M)
+KINDS_ALL="ext4,ext4 xfs,xfs btrfs,btrfs ext4,xfs"
 GROUPS_ALL="none,none none,file none,dir none,sync file,none file,file file,dir file,sync
 	dir,none dir,file dir,dir dir,sync sync,none sync,file sync,dir sync,sync"
 
@@ -245,7 +248,7 @@ part() {
 	mapfile -t MIRRORS < <(mirror_dirs)
 	[ -z "$PLAIN" ] || MNT=${MIRRORS[0]}
 	prepare_part
-	for group in ${ACE_ONLY:-${ACE_GROUPS:-$GROUPS_ALL}}; do
+	for group in $PART_GROUPS; do
 		[ $((n++ % $3)) -eq "$2" ] || continue
 		if [ -n "${ACE_ALONE:-}" ] && [ -z "${ACE_ONLY:-}" ]; then
 			while read -r group; do
@@ -259,7 +262,7 @@ part() {
 		ACE_REST=3 one_run none,none "$4"
 }
 
-# part NUMBER COUNTFILES KIND SLOT OF SEED
+# part NUMBER COUNTFILES KIND SLOT OF SEED, the groups in $PART_GROUPS
 if [ "${1:-}" = part ]; then
 	# shellcheck source=tests/disk/lib.sh
 	. "$top_srcdir/tests/disk/lib.sh"
@@ -395,12 +398,21 @@ start_part() {
 	PART=$((PART + 1))
 }
 
-slots() {
-	if [ -n "${ACE_ONLY:-}" ]; then
-		echo 1
-	else
-		echo 2
+# start_kind NUMBER KIND SEED
+start_kind() {
+	local slot slots=2 group n=0
+	export PART_GROUPS=${ACE_ONLY:-${ACE_GROUPS:-$GROUPS_ALL}}
+	[ -z "${ACE_ONLY:-}" ] || slots=1
+	if [ -z "${ACE_KINDS:-}${ACE_ONLY:-}${ACE_GROUPS:-}" ] && [ "$1" -gt 0 ]; then
+		slots=1
+		PART_GROUPS=
+		for group in $GROUPS_ALL; do
+			[ $(((n++ + $1 + $3) % 3)) -ne 0 ] || PART_GROUPS+="$group "
+		done
 	fi
+	for ((slot = 0; slot < slots; slot++)); do
+		start_part "$2" "$slot" "$slots" "$3"
+	done
 }
 
 wait_parts() {
@@ -423,10 +435,9 @@ say "MIRRORFS_TEST_SEED=$SEED"
 start=$(date +%s)
 PART=0
 for ((round = 0; round < ${ACE_ROUNDS:-1}; round++)); do
-	for kind in ${ACE_KINDS:-ext4,ext4 xfs,xfs btrfs,btrfs ext4,xfs}; do
-		for ((slot = 0; slot < $(slots); slot++)); do
-			start_part "$kind" "$slot" "$(slots)" $((SEED + round))
-		done
+	n=0
+	for kind in ${ACE_KINDS:-$KINDS_ALL}; do
+		start_kind $((n++)) "$kind" $((SEED + round))
 	done
 done
 status=0

@@ -275,7 +275,8 @@ static inline void walk_names(struct dump *d, int fd, uint64_t dir, const char *
 		struct stat st;
 		char below[4096];
 
-		if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, DOT_DIR) != 0) {
+		if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+		    strcmp(name, DOT_DIR) != 0) {
 			uint64_t id = id_at(d->b, d->m, fd, name);
 
 			assert_int_equal(fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW), 0);

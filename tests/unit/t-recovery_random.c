@@ -439,7 +439,8 @@ static void check_lost(struct outcome *o)
 			had |= find_id(&o->before[m], id) != NULL;
 		if (!had || find_id(&o->all, id))
 			continue;
-		must(o, o->h->loose || !in_all_states(o, id), "%llu is lost", (unsigned long long)id);
+		must(o, o->h->loose || !in_all_states(o, id), "%llu is lost",
+		     (unsigned long long)id);
 		must(o, kept[id] || said_gone(o, id), "%llu is gone without a word",
 		     (unsigned long long)id);
 	}
@@ -465,7 +466,8 @@ static void check_alike(struct outcome *o)
 		for (unsigned i = 0; i < o->all.n; i++) {
 			struct entry *e = &o->all.e[i];
 
-			must(o, !find_id(&o->after[m], e->id) || find(&o->after[m], e->dir, e->name) ||
+			must(o, !find_id(&o->after[m], e->id) ||
+			     find(&o->after[m], e->dir, e->name) ||
 			     linked_elsewhere(o, e->id),
 			     "mirror %u has %llu, but not at %llu/%s", m,
 			     (unsigned long long)e->id, (unsigned long long)e->dir, e->name);
@@ -507,7 +509,8 @@ static void check_again(struct outcome *o)
 		struct tree t;
 
 		read_tree(o->b, (int)m, &t);
-		must(o, same_tree(&t, &o->after[m]), "mirror %u is another one after a second run", m);
+		must(o, same_tree(&t, &o->after[m]),
+		     "mirror %u is another one after a second run", m);
 	}
 }
 
@@ -535,7 +538,8 @@ static void tell(struct outcome *o)
 		print_message("op %u%s%s:", i, i < o->h->fsynced ? " fsynced" : "",
 			      o->h->durable[i] ? " durable" : "");
 		for (unsigned k = 0; k < o->h->op[i].n; k++)
-			print_message(" %llu/%s=%llu", (unsigned long long)o->h->op[i].effect[k].dir,
+			print_message(" %llu/%s=%llu",
+				      (unsigned long long)o->h->op[i].effect[k].dir,
 				      o->h->op[i].effect[k].name,
 				      (unsigned long long)o->h->op[i].effect[k].id);
 		print_message("\n");
@@ -563,8 +567,8 @@ static void run_cut(struct bench *b, int after)
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 1);
 	for (unsigned m = 0; m < b->v->n; m++) {
 		quarantine_close(&b->v->m[m].quarantine);
-		assert_int_equal(quarantine_open(&b->v->m[m].quarantine, b->v->m[m].dotfd, 1u << 30),
-				 0);
+		assert_int_equal(quarantine_open(&b->v->m[m].quarantine, b->v->m[m].dotfd,
+						 1u << 30), 0);
 	}
 }
 
@@ -641,9 +645,27 @@ static void test_loose_cut(void **state)
 	run_cases(true, 3);
 }
 
+/* Each found a fault once. */
+static void test_known(void **state)
+{
+	static const struct { uint64_t seed; bool loose; unsigned cuts; } known[] = {
+		{ 67, false, 0 }, { 131, false, 0 }, { 131, false, 3 }, { 235, false, 0 },
+		{ 538, false, 0 }, { 103142, false, 0 }, { 7779797, false, 0 },
+		{ 100666, false, 3 }, { 101517, false, 2 }, { 5001091, false, 1 },
+		{ 183, true, 0 }, { 220, true, 0 }, { 325, true, 0 }, { 102254, true, 0 },
+		{ 77, true, 3 }, { 667, true, 1 }, { 100682, true, 2 }, { 5005880, true, 2 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N_ELEMS(known); i++)
+		one_case(known[i].seed, 2 + (int)(known[i].seed % 2), known[i].loose,
+			 known[i].cuts);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_known),
 		cmocka_unit_test(test_prefixes),
 		cmocka_unit_test(test_prefixes_cut),
 		cmocka_unit_test(test_loose),
