@@ -208,7 +208,7 @@ static void mask_targets(const struct window *w, enum copy_state *state)
 }
 
 /* What cannot be proved is noted before it goes over the other copies: once
- * they are alike, nobody could tell any more. */
+ * they are alike, nobody could tell any more. If it cannot be, they stay. */
 static void flag_unverified(struct window *w, unsigned i, int source)
 {
 	size_t at = (size_t)i << LEAF_SHIFT;
@@ -222,7 +222,9 @@ static void flag_unverified(struct window *w, unsigned i, int source)
 	volume_count(v, CNT_UNVERIFIED, 1);
 	if (w->c->dry_run)
 		return;
-	intent_unverified(v, w->f, leaf, hash_leaf(w->f->id, leaf, w->good + at, LEAF_SIZE));
+	if (intent_unverified(v, w->f, leaf,
+			      hash_leaf(w->f->id, leaf, w->good + at, LEAF_SIZE)) < 0)
+		w->repair[i] = 0;
 	tree_path(v, w->f->node, path, sizeof(path));
 	check_report(w->c, FIND_UNVERIFIED, path, leaf << LEAF_SHIFT, LEAF_SIZE, -1, source,
 		     "written shortly before an unclean end, copies differ", "unverified");

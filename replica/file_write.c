@@ -527,7 +527,7 @@ int file_sync(struct volume *v, struct file *f, bool data)
 	mask = copies(v, f);
 	s.lsn = journal_head(v);
 	s.noted = atomic_load(&v->noted);
-	fan_run(mask | mask << SYNC_JOURNAL, sync_on, &s, result);
+	fan_run(v->opt.read_only ? mask : mask | mask << SYNC_JOURNAL, sync_on, &s, result);
 	FOR_EACH_BIT(m, mask)
 		if (result[m] == 0)
 			result[m] = result[m + SYNC_JOURNAL];

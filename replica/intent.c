@@ -211,6 +211,10 @@ int intent_leaves(struct volume *v, struct file *f, uint64_t first, uint64_t n,
 
 	if (e == 0 && in_place && f->rec.gen && first < sealed && n)
 		e = open_regions(v, f, first, first + n < sealed ? first + n - 1 : sealed - 1);
+	/* The last leaf at rest, appended to: its old hash stays until the new bytes are
+	 * durable, for nothing else would tell that it changed. */
+	if (hash && n && f->rec.gen && first < sealed)
+		f->overwritten = true;
 	if (e == 0 && !hash)
 		e = append_new(v, f, first, n, NULL, size, NEW_ZERO);
 	for (uint64_t at = 0; e == 0 && hash && at < n; at += NEW_MAX)
@@ -228,6 +232,15 @@ int intent_unverified(struct volume *v, struct file *f, uint64_t leaf, uint64_t 
 	return e < 0 ? e : journal_flush(v, f->last_lsn);
 }
 
+int intent_decided(struct volume *v, struct file *f, uint64_t first, unsigned n)
+{
+	uint64_t hash[256];
+
+	for (unsigned i = 0; i < n; i++)
+		hash[i] = leaves_get(f, first + i);
+	return append_new(v, f, first, n, hash, f->size, 0);
+}
+
 static void commit(struct volume *v, uint64_t id, uint64_t gen, uint64_t lsn)
 {
 	struct journal_record r = { .type = JOURNAL_COMMIT, .id = id, .gen = gen, .arg = lsn };
@@ -243,7 +256,9 @@ void intent_commit(struct volume *v, struct file *f, uint64_t lsn)
 
 void intent_commit_all(struct volume *v, uint64_t lsn)
 {
-	commit(v, 0, 0, lsn);
+	/* Of what the last session noted nobody knows yet what got to the disks. */
+	if (!recovery_pending(v))
+		commit(v, 0, 0, lsn);
 }
 
 void intent_reset(struct file *f)

@@ -28,6 +28,9 @@ int intent_leaves(struct volume *v, struct file *f, uint64_t first, uint64_t n,
 /* Leaves in [first, first + n) can match nothing known: what was put there is
  * not proved. Durable. */
 int intent_unverified(struct volume *v, struct file *f, uint64_t leaf, uint64_t hash);
+/* What was decided of leaves that an unclean end left open: the newest version from now on, so
+ * that a sync covers it and not a note whose bytes got to no disk. */
+int intent_decided(struct volume *v, struct file *f, uint64_t first, unsigned n);
 /* All that was noted of f before is on the disks, with its data. */
 void intent_commit(struct volume *v, struct file *f, uint64_t lsn);
 void intent_commit_all(struct volume *v, uint64_t lsn);

@@ -71,6 +71,8 @@ struct journal;
  */
 int journal_open(struct volume *v, uint32_t mask, bool write);
 /* Safe at any time, also when it was never opened. */
+/* Whether any mirror had a journal then. */
+bool journal_found(const struct volume *v);
 void journal_close(struct volume *v);
 /* A mirror that is not in sync yet joins: its journal is made anew, empty. All
  * objects are sealed, and nothing is appended until it is in sync. */

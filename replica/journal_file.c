@@ -357,6 +357,11 @@ static struct journal *journal_alloc(bool write)
 	return j;
 }
 
+bool journal_found(const struct volume *v)
+{
+	return v->journal && v->journal->found;
+}
+
 int journal_open(struct volume *v, uint32_t mask, bool write)
 {
 	int result[32] = { 0 }, err = 0;
@@ -371,6 +376,8 @@ int journal_open(struct volume *v, uint32_t mask, bool write)
 			journal_close(v);
 			return result[m];
 		}
+	FOR_EACH_BIT(m, mask)
+		v->journal->found |= result[m] == 0;
 	set_ends(v, mask);
 	if (write)
 		prepare(v, mask, result);

@@ -49,6 +49,7 @@ struct ring {
 
 struct journal {
 	bool write;
+	bool found;              /* some mirror had one when it was opened */
 	uint64_t size;           /* of each ring, bytes */
 	pthread_mutex_t lock;    /* below; also held over the writes of an append */
 	_Atomic uint64_t head;   /* number of the next record */

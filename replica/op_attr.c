@@ -375,7 +375,7 @@ int op_fsyncdir(struct volume *v, uint32_t node, bool data)
 	uint32_t mask = volume_in_sync(v);
 	int result[2 * MAX_MIRRORS] = { 0 };
 
-	fan_run(mask | mask << MAX_MIRRORS, sync_dir_on, &s, result);
+	fan_run(v->opt.read_only ? mask : mask | mask << MAX_MIRRORS, sync_dir_on, &s, result);
 	FOR_EACH_BIT(m, mask)
 		if (result[m] == 0)
 			result[m] = result[m + MAX_MIRRORS];

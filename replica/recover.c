@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,14 +12,15 @@
 #include "replica/intent.h"
 #include "replica/tree.h"
 
-#define MAX_CANDIDATES 64
 #define WINDOW 256u
 
 bool recover_open(const struct recover *rc, uint64_t leaf)
 {
 	uint64_t one;
 
-	if (rc->here || leaf >= rc->open_from || recovery_region_open(&rc->view, leaf))
+	if (rc->here || leaf >= rc->open_from ||
+	    (leaf / REGION_LEAVES < rc->n_hot &&
+	     rc->hot[leaf / REGION_LEAVES / 64] >> leaf / REGION_LEAVES % 64 & 1))
 		return true;
 	if (rc->f->rec.size > SMALL_MAX)
 		return map_get(&rc->torn, leaf / HASHFILE_LEAVES, &one);
@@ -71,15 +73,13 @@ static bool is_base(struct recover *rc, uint64_t leaf, uint64_t hash)
 struct version recover_version(struct recover *rc, uint64_t leaf, const void *data, size_t len)
 {
 	uint64_t hash = hash_leaf(rc->f->id, leaf, data, len), oldest = 0;
-	struct candidate cand[MAX_CANDIDATES];
-	unsigned n = rc->view.f ? MAX_CANDIDATES : 0;
+	struct candidate best = { 0 };
 	struct version v = { 0 };
 
 	if (rc->view.f)
-		oldest = recovery_candidates(&rc->view, leaf, cand, &n);
-	for (unsigned i = 0; i < n; i++)
-		if (cand[i].hash == hash && cand[i].lsn + 1 > v.age)
-			v = (struct version){ cand[i].lsn + 1, cand[i].unverified, false };
+		oldest = recovery_match(&rc->view, leaf, hash, &best);
+	if (best.lsn)
+		v = (struct version){ best.lsn + 1, best.unverified, false };
 	if (!v.age && is_base(rc, leaf, hash))
 		v.age = 1;
 	if (v.age && v.age < oldest + 1)
@@ -210,12 +210,45 @@ static int settle_leaves(struct recover *rc)
 			continue;
 		if (check_window(rc->c, f, first, part, rc, NULL) < 0)
 			r = -EIO;
+		else if (!rc->c->dry_run && rc->view.f)
+			r = intent_decided(rc->c->v, f, first, part) < 0 ? -EIO : r;
 	}
 	f->known = !f->large;
 	f->sum = 0;
 	for (uint64_t i = 0; i < n; i++)
 		f->sum += leaves_get(f, i);
 	return r;
+}
+
+/* Asked for each leaf, often: there may be as many notes as regions. */
+static int mark_regions(struct recover *rc)
+{
+	const struct recovery_file *j = rc->view.f;
+	uint64_t n = leaves_of(rc->f->size) / REGION_LEAVES + 1;
+
+	if (!recovery_any_region(&rc->view))
+		return 0;
+	rc->hot = calloc((n + 63) / 64, sizeof(*rc->hot));
+	if (!rc->hot)
+		return -ENOMEM;
+	rc->n_hot = n;
+	for (size_t i = 0; i < j->n_region; i++)
+		for (uint64_t r = j->region[i].first; j->region[i].lsn >= rc->view.since && r < n &&
+		     r - j->region[i].first < j->region[i].n; r++)
+			rc->hot[r / 64] |= 1ull << r % 64;
+	return 0;
+}
+
+/* Copies get the size that was chosen: longer ones, or all. */
+static void level_sizes(struct recover *rc, bool all)
+{
+	FOR_EACH_BIT(m, rc->have) {
+		int fd = file_fd(rc->c->v, rc->f, (int)m, false);
+		struct stat st;
+
+		if (all || (fd >= 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size > rc->f->size))
+			check_size(rc->c, rc->f, (int)m);
+	}
 }
 
 static int settle_content(struct recover *rc)
@@ -225,13 +258,22 @@ static int settle_content(struct recover *rc)
 	choose_size(rc);
 	if (rc->f->size < rc->f->rest)
 		rc->f->rest = rc->f->size;
-	FOR_EACH_BIT(m, rc->have)
-		check_size(rc->c, rc->f, (int)m);
+	level_sizes(rc, false);
 	if (any_open(rc)) {
-		find_base(rc);
-		r = settle_leaves(rc);
+		r = mark_regions(rc);
+		if (r == 0)
+			find_base(rc);
+		if (r == 0)
+			r = settle_leaves(rc);
 	}
+	level_sizes(rc, true); /* after the leaves: zeros would pass for a copy */
 	return r;
+}
+
+/* Nobody says which regions were open: then all are. */
+static bool blind(const struct volume *v)
+{
+	return v->recovery && v->recovery->blind;
 }
 
 int recover_file(struct check *c, struct file *f, uint32_t have)
@@ -241,7 +283,7 @@ int recover_file(struct check *c, struct file *f, uint32_t have)
 	int r = 0;
 
 	rc.view = recovery_view(c->v, f->id, f->rec.gen);
-	if (!f->rec.gen || f->rec.flags & RECORD_CUT)
+	if (!f->rec.gen || f->rec.flags & RECORD_CUT || blind(c->v))
 		rc.open_from = 0;
 	else if (recovery_any_leaf(&rc.view))
 		open_tail(&rc);
@@ -255,6 +297,8 @@ int recover_file(struct check *c, struct file *f, uint32_t have)
 		file_changed(c->v, f);
 	}
 	map_free(&rc.torn);
-	recovery_done(c->v, f->id);
+	free(rc.hot);
+	if (!c->dry_run)
+		recovery_done(c->v, f->id);
 	return r;
 }

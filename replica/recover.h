@@ -18,6 +18,8 @@ struct recover {
 	uint32_t have;                  /* members that have a copy */
 	bool here;                      /* no earlier life: hashes in memory count */
 	uint64_t open_from;             /* leaves from here on are open */
+	uint64_t *hot;                  /* bit r: region r is open; NULL: none */
+	uint64_t n_hot;                 /* regions in it */
 	struct map torn;                /* pages of hashes that no mirror has whole */
 	bool has_base;                  /* small files: base[] is known */
 	uint64_t base[SMALL_LEAVES];    /* leaf hashes of the content at rest */

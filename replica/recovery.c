@@ -285,6 +285,28 @@ static int by_name(const void *pa, const void *pb)
 }
 
 /* The mirrors have the same records: each candidate counts once. */
+#define DEDUP(array, n) do { \
+	size_t kept_ = 0; \
+	for (size_t i_ = 0; i_ < (n); i_++) \
+		if (!kept_ || (array)[kept_ - 1].lsn != (array)[i_].lsn) \
+			(array)[kept_++] = (array)[i_]; \
+	(n) = kept_; \
+} while (0)
+
+static int by_zero_lsn(const void *pa, const void *pb)
+{
+	const struct zero_run *a = pa, *b = pb;
+
+	return a->lsn < b->lsn ? 1 : a->lsn > b->lsn ? -1 : 0;
+}
+
+static int by_region_lsn(const void *pa, const void *pb)
+{
+	const struct region_run *a = pa, *b = pb;
+
+	return a->lsn < b->lsn ? 1 : a->lsn > b->lsn ? -1 : 0;
+}
+
 static void sort_file(struct recovery_file *f)
 {
 	size_t kept = 0;
@@ -297,6 +319,13 @@ static void sort_file(struct recovery_file *f)
 	f->n_cand = kept;
 	if (f->n_size)
 		qsort(f->size, f->n_size, sizeof(*f->size), by_size_lsn);
+	if (f->n_zero)
+		qsort(f->zero, f->n_zero, sizeof(*f->zero), by_zero_lsn);
+	if (f->n_region)
+		qsort(f->region, f->n_region, sizeof(*f->region), by_region_lsn);
+	DEDUP(f->size, f->n_size);
+	DEDUP(f->zero, f->n_zero);
+	DEDUP(f->region, f->n_region);
 }
 
 static void sort_all(struct recovery *r)
@@ -332,6 +361,10 @@ int recovery_load(struct volume *v)
 		return log_err(e, "reading the journals");
 	}
 	sort_all(r);
+	r->blind = !journal_found(v);
+	if (r->blind)
+		log_warn("the last session did not end in order, and no mirror has a journal: "
+			 "what was written shortly before can not be told from damage");
 	log_info("the last session did not end in order: %llu journal records, of %llu files and "
 		 "%llu directories", (unsigned long long)r->n_records,
 		 (unsigned long long)r->files.used, (unsigned long long)r->dirs.used);
@@ -485,21 +518,20 @@ static size_t find_leaf(const struct recovery_file *f, uint64_t leaf)
  * The newest version that a sync covered (records below the floor) is the
  * oldest that may come back.
  */
-uint64_t recovery_candidates(const struct recovery_view *w, uint64_t leaf, struct candidate *out,
-			     unsigned *n)
+uint64_t recovery_match(const struct recovery_view *w, uint64_t leaf, uint64_t hash,
+			struct candidate *best)
 {
 	const struct recovery_file *f = w->f;
-	unsigned max = *n;
 	uint64_t oldest = 0;
 
-	*n = 0;
+	*best = (struct candidate){ 0 };
 	for (size_t i = find_leaf(f, leaf); i < f->n_cand && f->cand[i].leaf == leaf; i++) {
 		if (f->cand[i].lsn < w->since)
 			break;
 		if (f->cand[i].lsn < w->floor && f->cand[i].lsn > oldest)
 			oldest = f->cand[i].lsn;
-		if (*n < max)
-			out[(*n)++] = f->cand[i];
+		if (f->cand[i].hash == hash && f->cand[i].lsn > best->lsn)
+			*best = f->cand[i];
 	}
 	for (size_t i = 0; i < f->n_zero; i++) {
 		const struct zero_run *z = &f->zero[i];
@@ -508,8 +540,8 @@ uint64_t recovery_candidates(const struct recovery_view *w, uint64_t leaf, struc
 			continue;
 		if (z->lsn < w->floor && z->lsn > oldest)
 			oldest = z->lsn;
-		if (*n < max)
-			out[(*n)++] = (struct candidate){ .leaf = leaf, .lsn = z->lsn };
+		if (hash == 0 && z->lsn > best->lsn)
+			*best = (struct candidate){ .leaf = leaf, .lsn = z->lsn };
 	}
 	return oldest;
 }

@@ -105,6 +105,7 @@ struct recovery {
 	uint64_t lowest, highest;    /* lsn seen */
 	uint64_t n_records;
 	uint64_t floor;              /* newest COMMIT of everything */
+	bool blind;                  /* no mirror had a journal */
 	_Atomic bool over;           /* all is settled: nothing is known any more */
 	pthread_mutex_t run;         /* one settles at a time */
 	pthread_mutex_t lock;        /* done */
@@ -135,12 +136,11 @@ bool recovery_any_leaf(const struct recovery_view *w);
 /* Leaf hashes at rest of the generation, *n of them; NULL: not known. */
 const uint64_t *recovery_base(const struct recovery_view *w, uint64_t gen, uint64_t *n);
 /*
- * The candidates of a leaf besides what its file of hashes says: *n is the
- * room in out, then what was found. Returns the lsn of the oldest version that may come
- * back, 0 if the one at rest may.
+ * The newest note of this hash for the leaf, however many others there are; lsn 0: none. Returns
+ * the lsn of the oldest version that may come back, 0 if the one at rest may.
  */
-uint64_t recovery_candidates(const struct recovery_view *w, uint64_t leaf, struct candidate *out,
-			     unsigned *n);
+uint64_t recovery_match(const struct recovery_view *w, uint64_t leaf, uint64_t hash,
+			struct candidate *best);
 /* Which of the n sizes found is right. base: at rest (has_base: there was such
  * a time). */
 uint64_t recovery_size(const struct recovery_view *w, uint64_t base, bool has_base,

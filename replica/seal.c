@@ -30,6 +30,7 @@ struct seal {
 	uint64_t n;                /* in both */
 	bool stop, running;
 	pthread_t thread;
+	_Atomic int64_t full_until; /* ms: no use to make room before */
 };
 
 /* What one batch works on. */
@@ -219,13 +220,14 @@ static int sync_mirror(int m, void *arg)
 	return syncfs(v->m[m].rootfd) < 0 ? -errno : 0;
 }
 
-static void sync_mirrors(struct volume *v)
+/* -EIO: none did it; nothing may be called durable. */
+static int sync_mirrors(struct volume *v)
 {
 	uint32_t mask = volume_in_sync(v), bad = 0;
 	int result[MAX_MIRRORS] = { 0 }, err = 0;
 
 	if (ABLATED(v, seal))
-		return;
+		return 0;
 	fan_run(mask, sync_mirror, v, result);
 	FOR_EACH_BIT(m, mask)
 		if (result[m] < 0) {
@@ -234,6 +236,24 @@ static void sync_mirrors(struct volume *v)
 		}
 	if (bad)
 		volume_eject(v, bad, err, "syncfs", NULL);
+	return bad == mask ? -EIO : 0;
+}
+
+/* Nothing was sealed: all of it takes part in a later batch. */
+static void put_back(struct volume *v, struct batch *b)
+{
+	for (size_t i = 0; i < b->n_files; i++) {
+		pthread_rwlock_wrlock(&b->file[i]->lock);
+		b->file[i]->changed_at = clock_ms() + RETRY_MS;
+		seal_queue(v, b->file[i]);
+		pthread_rwlock_unlock(&b->file[i]->lock);
+	}
+	for (size_t i = 0; i < b->n_dirs; i++) {
+		pthread_mutex_lock(&b->dir[i]->lock);
+		b->dir[i]->changed_at = clock_ms() + RETRY_MS;
+		seal_queue_dir(v, b->dir[i]);
+		pthread_mutex_unlock(&b->dir[i]->lock);
+	}
 }
 
 /* Times are those of the preferred mirror on all. */
@@ -269,7 +289,8 @@ static int make_record(struct volume *v, uint32_t node, const struct at *a, stru
 	return 0;
 }
 
-static int fill_content(struct file *f, const struct at *a, const struct stat *st,
+/* lax: whatever size the copy has. The record says what there should be. */
+static int fill_content(struct file *f, const struct at *a, const struct stat *st, bool lax,
 			struct record *r)
 {
 	char target[4097];
@@ -278,7 +299,7 @@ static int fill_content(struct file *f, const struct at *a, const struct stat *s
 	if (f->type == TYPE_OF(S_IFREG)) {
 		r->size = f->size;
 		r->hash = f->sum;
-		return (uint64_t)st->st_size == f->size ? 0 : -EBADMSG;
+		return lax || (uint64_t)st->st_size == f->size ? 0 : -EBADMSG;
 	}
 	if (f->type != TYPE_OF(S_IFLNK)) {
 		r->hash = r->size = st->st_rdev;
@@ -292,10 +313,11 @@ static int fill_content(struct file *f, const struct at *a, const struct stat *s
 	return 0;
 }
 
-/* Writes r to every in-sync mirror; one that fails is ejected. */
-static void store(struct volume *v, const struct loc *l, const struct stat *st,
-		  const struct record *r)
+/* Writes r to every in-sync mirror; one that fails is ejected. -EIO: none has it. */
+static int store(struct volume *v, const struct loc *l, const struct stat *st,
+		 const struct record *r)
 {
+	int err = -EIO;
 	char path[512];
 
 	FOR_EACH_BIT(m, volume_in_sync(v) & l->mask) {
@@ -306,16 +328,19 @@ static void store(struct volume *v, const struct loc *l, const struct stat *st,
 			e = level_times(&a, st);
 		if (e == 0)
 			e = record_store(&a, r->type, r);
-		if (e == 0)
+		if (e == 0) {
+			err = 0;
 			continue;
+		}
 		tree_path(v, l->node, path, sizeof(path));
 		volume_eject(v, 1u << m, -e, "sealing", path);
 	}
+	return err;
 }
 
 /* The record as mirror m's copy makes it; *out only if that went well. */
 static int describe(struct volume *v, const struct loc *l, int m, struct file *f,
-		    const struct dir *d, struct stat *st, struct record *out)
+		    const struct dir *d, bool lax, struct stat *st, struct record *out)
 {
 	struct record r = f ? f->rec : d->rec;
 	struct at a;
@@ -324,7 +349,7 @@ static int describe(struct volume *v, const struct loc *l, int m, struct file *f
 	if (e == 0)
 		e = make_record(v, l->node, &a, st, &r);
 	if (e == 0 && f)
-		e = fill_content(f, &a, st, &r);
+		e = fill_content(f, &a, st, lax, &r);
 	if (e == 0)
 		*out = r;
 	return e;
@@ -341,18 +366,23 @@ static int seal_at(struct volume *v, uint32_t node, struct file *f, struct dir *
 	if (e < 0)
 		return e;
 	p = volume_preferred(v, r.id);
-	e = describe(v, &l, p, f, d, &st, &r);
+	e = describe(v, &l, p, f, d, false, &st, &r);
 	FOR_EACH_BIT(m, l.mask & ~(1u << p)) /* one that lost it is put out by store() */
 		if (e < 0)
-			e = describe(v, &l, (int)m, f, d, &st, &r);
+			e = describe(v, &l, (int)m, f, d, false, &st, &r);
+	/* Cut or grown below the mount, on all: whoever reads it will be told. It
+	 * must not keep the journals from coming to an end. */
+	if (e == -EBADMSG)
+		e = describe(v, &l, p, f, d, true, &st, &r);
 	if (e == 0 && f && f->atime)
 		st.st_atim = ns_ts(f->atime);
 	if (e == 0 && d) {
 		r.hash = d->sum;
 		r.size = d->count;
 	}
+	if (e == 0)
+		e = store(v, &l, &st, &r);
 	if (e == 0) {
-		store(v, &l, &st, &r);
 		tree_set_ctime(v, node, r.ctime, r.sealed_at);
 		if (f)
 			f->rec = r;
@@ -391,6 +421,8 @@ static int seal_file(struct volume *v, struct file *f, uint64_t changes)
 			f->changed_at = clock_ms() + RETRY_MS;
 			seal_queue(v, f);
 		}
+	} else { /* what was noted was not done: the next note counts anew */
+		f->first_lsn = LSN_NONE;
 	}
 	pthread_rwlock_unlock(&f->lock);
 	return r;
@@ -448,11 +480,17 @@ static int run_batch(struct volume *v, bool all)
 
 	if (r == 0 && (b.n_files || b.n_dirs)) {
 		prepare(v, &b);
-		sync_mirrors(v);
-		move_tail(v, b.tail);
-		if (b.late) {
+		r = sync_mirrors(v);
+		if (r == 0)
+			move_tail(v, b.tail);
+		if (r == 0 && b.late) {
 			prepare_late(v, &b);
-			sync_mirrors(v);
+			r = sync_mirrors(v);
+		}
+		if (r < 0) {
+			put_back(v, &b);
+			release(v, &b);
+			return r;
 		}
 		for (size_t i = 0; i < b.n_files; i++) {
 			r = complain(v, b.file[i]->node, seal_file(v, b.file[i], b.file_changes[i]));
@@ -499,22 +537,25 @@ int seal_frozen(struct volume *v)
 	uint64_t all = journal_head(v), tail;
 	int r = run_batch(v, true);
 
-	intent_commit_all(v, all); /* nothing was half way */
+	if (r == 0)
+		intent_commit_all(v, all); /* nothing was half way */
 	tail = journal_head(v);
 
 	pthread_mutex_lock(&s->lock);
 	tail = tail_of(s, tail); /* what could not be sealed */
 	pthread_mutex_unlock(&s->lock);
-	sync_mirrors(v);
+	if (sync_mirrors(v) < 0)
+		return -EIO;
 	move_tail(v, tail);
 	return r;
 }
 
 #define FULL_PERCENT 75
+#define FULL_MS 2000     /* until it is tried again in vain */
 
 void seal_make_room(struct volume *v)
 {
-	if (journal_used(v) < FULL_PERCENT)
+	if (journal_used(v) < FULL_PERCENT || clock_ms() < atomic_load(&v->seal->full_until))
 		return;
 	if (recovery_pending(v))
 		recovery_settle(v);
@@ -525,6 +566,8 @@ void seal_make_room(struct volume *v)
 	if (journal_used(v) >= FULL_PERCENT)
 		seal_frozen(v);
 	seal_thaw(v);
+	if (journal_used(v) >= FULL_PERCENT) /* something cannot be sealed */
+		atomic_store(&v->seal->full_until, clock_ms() + FULL_MS);
 }
 
 static void *seal_thread(void *arg)

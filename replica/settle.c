@@ -97,10 +97,17 @@ static int settle_dirs(struct settle *s)
 	return 0;
 }
 
+/* Says nothing of the object, and it was not settled. */
+static bool for_a_moment(int r)
+{
+	return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EINTR || r == -EAGAIN;
+}
+
 static int settle_files(struct settle *s)
 {
 	struct volume *v = s->c.v;
 	uint64_t at = 0, id, value;
+	int r;
 
 	while (map_next(&v->recovery->files, &at, &id, &value)) {
 		const struct recovery_file *f = (const struct recovery_file *)(uintptr_t)value;
@@ -114,8 +121,10 @@ static int settle_files(struct settle *s)
 			s->left++;
 			continue;
 		}
-		walk_one(&s->c, node);
+		r = walk_one(&s->c, node);
 		tree_unref(v, node);
+		if (for_a_moment(r))
+			return r;
 	}
 	return 0;
 }
@@ -146,7 +155,7 @@ static int settle_all(struct volume *v)
 	if (r == 0)
 		r = settle_files(&s);
 	/* Renamed, or removed: only a look at all of the names can tell. */
-	if (r == 0 && s.left)
+	if (r == 0 && (s.left || v->recovery->blind))
 		r = walk_tree(&s.c, NULL, NODE_ROOT);
 	if (r == 0 && !v->opt.read_only)
 		r = finish(v);

@@ -133,13 +133,16 @@ run_group() {
 # The control socket comes a moment after the mount. Until then it may be that of
 # a volume whose device number has come again: of another part.
 has_status() {
-	mirrorctl status --json "$MNT" >"$WORK/status" 2>"$WORK/status.err" &&
-		grep -qF "${WORK##*/}/mnt\"" "$WORK/status"
+	STATUS=$(mirrorctl status --json "$MNT" 2>"$WORK/status.err") &&
+		[[ $STATUS == *"${WORK##*/}/mnt\""* ]]
+}
+
+is_recovering() {
+	[[ $STATUS =~ \"recovering\":\ *true ]]
 }
 
 is_recovered() {
-	has_status || return 1
-	! grep -q '"recovering": *true' "$WORK/status"
+	has_status && ! is_recovering
 }
 
 # check_events WHEN: what recovery has to tell, other than consequences of the cut.
@@ -157,7 +160,7 @@ check_again() {
 	local status=0
 	mount_mirrors || { complain "does not mount again: status $?"; return; }
 	wait_until 20 has_status || complain "no status: $(cat "$WORK/status.err")"
-	! grep -q '"recovering": *true' "$WORK/status" || complain "recovers after a clean end"
+	! is_recovering || complain "recovers after a clean end"
 	mirrorctl scrub --json "$MNT" >"$WORK/scrub" 2>&1 || status=$?
 	[ "$status" -eq 0 ] ||
 		complain "scrub: status $status: $(head -c 600 "$WORK/scrub")"
@@ -170,8 +173,8 @@ check_volume() {
 	wait_until "$RECOVERY_SECONDS" is_recovered ||
 		complain "recovery does not end: $(cat "$WORK/status.err")"
 	"$ACE" check "$MNT" "$WORK/ack" "$1"
-	grep -q '"state": *"in-sync"' "$WORK/status" || complain "no mirror in sync"
-	! grep -Eq '"state": *"(stale|absent|missing)' "$WORK/status" ||
+	[[ $STATUS =~ \"state\":\ *\"in-sync\" ]] || complain "no mirror in sync"
+	[[ ! $STATUS =~ \"state\":\ *\"(stale|absent|missing) ]] ||
 		complain "a mirror was ejected"
 	umount_mirrors
 	"$ACE" equal "${MIRRORS[@]}"
