@@ -306,6 +306,7 @@ static void repair_run(struct window *w, int m, unsigned i, unsigned n)
 {
 	size_t at = (size_t)i << LEAF_SHIFT, len = (size_t)n << LEAF_SHIFT;
 	struct volume *v = w->c->v;
+	bool missed = !(volume_in_sync(v) & 1u << m); /* no rot: it was out */
 	char path[4096], found[96];
 	int r;
 
@@ -316,8 +317,9 @@ static void repair_run(struct window *w, int m, unsigned i, unsigned n)
 		snprintf(found, sizeof(found), "read failed: %s", strerror(-w->err[m]));
 	else
 		snprintf(found, sizeof(found), "%s",
-			 w->c->settling ? "copies differ after an unclean end" : "hash mismatch");
-	if (!w->c->settling)
+			 w->c->settling ? "copies differ after an unclean end" :
+			 missed ? "missed while it was out" : "hash mismatch");
+	if (!w->c->settling && !missed)
 		volume_count(v, CNT_LEAVES_BAD, n);
 	if (w->c->dry_run) {
 		check_report(w->c, FIND_LEAF, path, (w->first + i) << LEAF_SHIFT, len, m,
@@ -432,6 +434,8 @@ int check_window(struct check *c, struct file *f, uint64_t first, unsigned n,
 		} else if (choose_leaf(&w, i)) {
 			r = -EIO;
 			report_lost(&w, i);
+			if (rc)
+				leaves_set(f, first + i, recover_lost(rc, first + i));
 		} else if (rc) {
 			size_t at = (size_t)i << LEAF_SHIFT;
 

@@ -24,6 +24,22 @@ int op_check_name(uint32_t parent, const char *name, bool making)
 	return 0;
 }
 
+/* A volume that may not be settled: the copies' sizes may differ, and what
+ * can be read is what the check decides on. */
+static void fix_size(struct volume *v, uint32_t node, struct stat *st)
+{
+	struct file *f = S_ISREG(st->st_mode) ? file_get(v, node) : NULL;
+
+	if (!f)
+		return;
+	if (file_load(v, f) == 0) {
+		pthread_rwlock_rdlock(&f->lock);
+		st->st_size = (off_t)f->size;
+		pthread_rwlock_unlock(&f->lock);
+	}
+	file_put(v, f);
+}
+
 void op_fix_stat(struct volume *v, uint32_t node, struct stat *st)
 {
 	struct timespec ct = ns_ts(node_ctime(v, node, st));
@@ -33,6 +49,8 @@ void op_fix_stat(struct volume *v, uint32_t node, struct stat *st)
 	st->st_ctim = ct;
 	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR)) /* whatever a mirror has there */
 		return;
+	if (v->opt.read_only && recovery_pending(v))
+		fix_size(v, node, st);
 	f = file_peek(v, node);
 	if (!f)
 		return;

@@ -13,6 +13,7 @@
 #include "replica/tree.h"
 
 #define WINDOW 256u
+#define NO_HASH 1 /* that no bytes have, as good as */
 
 bool recover_open(const struct recover *rc, uint64_t leaf)
 {
@@ -85,6 +86,22 @@ struct version recover_version(struct recover *rc, uint64_t leaf, const void *da
 	if (v.age && v.age < oldest + 1)
 		v = (struct version){ .undone = true };
 	return v;
+}
+
+uint64_t recover_lost(struct recover *rc, uint64_t leaf)
+{
+	const struct file *f = rc->f;
+	uint64_t hash;
+
+	if (rc->here)
+		return leaves_get(f, leaf);
+	if (rc->view.f && recover_open(rc, leaf) && recovery_newest(&rc->view, leaf, &hash))
+		return hash;
+	if (!f->rec.gen || leaf >= leaves_of(f->rec.size))
+		return NO_HASH;
+	if (f->rec.size <= SMALL_MAX)
+		return rc->has_base ? rc->base[leaf] : NO_HASH;
+	return leaves_ready(f, leaf, 1) ? leaves_get(f, leaf) : NO_HASH;
 }
 
 /* ---- size ---- */
@@ -253,16 +270,18 @@ static void level_sizes(struct recover *rc, bool all)
 
 static int settle_content(struct recover *rc)
 {
+	bool open;
 	int r = 0;
 
 	choose_size(rc);
 	if (rc->f->size < rc->f->rest)
 		rc->f->rest = rc->f->size;
+	open = any_open(rc);
+	if (open) /* before a copy that tells it is cut */
+		find_base(rc);
 	level_sizes(rc, false);
-	if (any_open(rc)) {
+	if (open) {
 		r = mark_regions(rc);
-		if (r == 0)
-			find_base(rc);
 		if (r == 0)
 			r = settle_leaves(rc);
 	}

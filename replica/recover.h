@@ -37,6 +37,9 @@ struct version {
 	bool undone;    /* a version that a sync has left behind: never to come back */
 };
 struct version recover_version(struct recover *rc, uint64_t leaf, const void *data, size_t len);
+/* The hash of a leaf of which no copy is good: it stays lost, and no version
+ * that a sync left behind is taken for it the next time. */
+uint64_t recover_lost(struct recover *rc, uint64_t leaf);
 /* Decides the content of f on the members in `have`, and has it sealed anew.
  * Exclusive f->lock. 0; -EIO if a leaf is lost. */
 int recover_file(struct check *c, struct file *f, uint32_t have);

@@ -523,6 +523,7 @@ uint64_t recovery_match(const struct recovery_view *w, uint64_t leaf, uint64_t h
 {
 	const struct recovery_file *f = w->f;
 	uint64_t oldest = 0;
+	bool doubt = false;
 
 	*best = (struct candidate){ 0 };
 	for (size_t i = find_leaf(f, leaf); i < f->n_cand && f->cand[i].leaf == leaf; i++) {
@@ -530,7 +531,10 @@ uint64_t recovery_match(const struct recovery_view *w, uint64_t leaf, uint64_t h
 			break;
 		if (f->cand[i].lsn < w->floor && f->cand[i].lsn > oldest)
 			oldest = f->cand[i].lsn;
-		if (f->cand[i].hash == hash && f->cand[i].lsn > best->lsn)
+		if (f->cand[i].hash != hash)
+			continue;
+		doubt |= f->cand[i].unverified; /* what is noted of it later proves nothing */
+		if (f->cand[i].lsn > best->lsn)
 			*best = f->cand[i];
 	}
 	for (size_t i = 0; i < f->n_zero; i++) {
@@ -543,7 +547,22 @@ uint64_t recovery_match(const struct recovery_view *w, uint64_t leaf, uint64_t h
 		if (hash == 0 && z->lsn > best->lsn)
 			*best = (struct candidate){ .leaf = leaf, .lsn = z->lsn };
 	}
+	best->unverified = doubt;
 	return oldest;
+}
+
+bool recovery_newest(const struct recovery_view *w, uint64_t leaf, uint64_t *hash)
+{
+	const struct recovery_file *f = w->f;
+	size_t i = find_leaf(f, leaf);
+	struct candidate zero;
+
+	recovery_match(w, leaf, 0, &zero);
+	*hash = 0;
+	if (i < f->n_cand && f->cand[i].leaf == leaf && f->cand[i].lsn >= w->since &&
+	    f->cand[i].lsn > zero.lsn)
+		*hash = f->cand[i].hash;
+	return *hash || zero.lsn;
 }
 
 uint64_t recovery_size(const struct recovery_view *w, uint64_t base, bool has_base,

@@ -141,6 +141,8 @@ const uint64_t *recovery_base(const struct recovery_view *w, uint64_t gen, uint6
  */
 uint64_t recovery_match(const struct recovery_view *w, uint64_t leaf, uint64_t hash,
 			struct candidate *best);
+/* Hash of the newest note of a leaf. False: there is none. */
+bool recovery_newest(const struct recovery_view *w, uint64_t leaf, uint64_t *hash);
 /* Which of the n sizes found is right. base: at rest (has_base: there was such
  * a time). */
 uint64_t recovery_size(const struct recovery_view *w, uint64_t base, bool has_base,

@@ -203,10 +203,11 @@ static int run_locked(struct volume *v, const struct scrub_options *opt,
 
 	if (!targets)
 		return 0;
-	FOR_EACH_BIT(m, targets) {
+	FOR_EACH_BIT(m, targets)
 		log_info("%s: bringing it up to date", volume_path(v, (int)m));
-		volume_set_state(v, (int)m, MEMBER_RESYNCING, NULL);
-	}
+	targets = volume_begin_resync(v, targets);
+	if (!targets)
+		return -EIO;
 	atomic_store(&v->targets, targets);
 	check_init(&c, v);
 	c.mask = volume_active(v);

@@ -197,6 +197,20 @@ int volume_admit(struct volume *v, int m)
 	return r;
 }
 
+uint32_t volume_begin_resync(struct volume *v, uint32_t mask)
+{
+	uint32_t done;
+
+	pthread_mutex_lock(&v->sb_lock);
+	FOR_EACH_BIT(m, mask)
+		v->sb.members[m].state = MEMBER_RESYNCING;
+	done = write_superblocks(v, mask);
+	FOR_EACH_BIT(m, mask & ~done)
+		v->sb.members[m].state = MEMBER_STALE;
+	pthread_mutex_unlock(&v->sb_lock);
+	return done;
+}
+
 void volume_set_state(struct volume *v, int m, enum member_state s, const char *reason)
 {
 	pthread_mutex_lock(&v->sb_lock);
@@ -235,20 +249,30 @@ const char *volume_health(struct volume *v)
 	return health;
 }
 
-/* Bytes go to a healthy mirror other than the one they come from. */
-int volume_quarantine_bytes(struct volume *v, int bad, const struct quarantine_note *note,
-			    const void *buf, size_t len)
+static int quarantine_on(struct volume *v, int m, const struct quarantine_note *note,
+			 const void *buf, size_t len)
 {
-	uint32_t mask = volume_in_sync(v);
-	uint32_t others = mask & ~(1u << bad);
-	int m = __builtin_ctz(others ? others : mask), r;
+	int r = v->m[m].has_quarantine ?
+		quarantine_bytes(&v->m[m].quarantine, note, buf, len) : -EROFS;
 
-	if (!v->m[m].has_quarantine)
-		return -EROFS;
-	r = quarantine_bytes(&v->m[m].quarantine, note, buf, len);
 	if (r == 0)
 		volume_count(v, CNT_QUARANTINED, 1);
 	return r;
+}
+
+/* Bytes go to a healthy mirror other than the one they come from, and to that
+ * one before nowhere: the others may be full. */
+int volume_quarantine_bytes(struct volume *v, int bad, const struct quarantine_note *note,
+			    const void *buf, size_t len)
+{
+	int r = -EROFS;
+
+	FOR_EACH_BIT(m, volume_in_sync(v) & ~(1u << bad)) {
+		r = quarantine_on(v, (int)m, note, buf, len);
+		if (r == 0)
+			return 0;
+	}
+	return quarantine_on(v, bad, note, buf, len) == 0 ? 0 : r;
 }
 
 int volume_quarantine_move(struct volume *v, int m, const struct quarantine_note *note,

@@ -164,6 +164,10 @@ uint64_t volume_new_id(struct volume *v);
  * in-sync member never leaves. what: "write", "fsync"...; path may be NULL.
  */
 void volume_eject(struct volume *v, uint32_t mask, int err, const char *what, const char *path);
+/* The members in mask are about to be changed, and are neither their old state
+ * nor the new one until they are admitted: their own superblocks say so first.
+ * Returns those that took it. */
+uint32_t volume_begin_resync(struct volume *v, uint32_t mask);
 /* Member m equals the others now: a new epoch with it. 0 or -errno. */
 int volume_admit(struct volume *v, int m);
 void volume_set_state(struct volume *v, int m, enum member_state s, const char *reason);

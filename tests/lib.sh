@@ -191,12 +191,17 @@ daemons_of() {
 	return 0
 }
 
+# All threads are: while the first is a zombie, another one may still be closing
+# sockets and files.
 is_dead() {
 	local stat=
+	local -a tasks
 	# The state is behind the name, which may have blanks and brackets.
 	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null
 	stat=${stat##*) }
-	[ -z "$stat" ] || [ "${stat%% *}" = Z ]
+	[ -n "$stat" ] || return 0
+	tasks=("/proc/$1/task"/*)
+	[ "${stat%% *}" = Z ] && [ "${#tasks[@]}" -le 1 ]
 }
 
 # source_of MIRROR...: the mirrors as one argument of mirrorfs.
