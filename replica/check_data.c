@@ -230,19 +230,33 @@ static void flag_unverified(struct window *w, unsigned i, int source)
 		     "written shortly before an unclean end, copies differ", "unverified");
 }
 
+/*
+ * Of a file that was changed, and of which no journal has a word (all of them
+ * may be gone): what two mirrors have alike is no rot. Else it is not open.
+ */
+static bool unnoted_open(const struct window *w, const enum copy_state *state, bool alike)
+{
+	unsigned differ = 0;
+
+	for (unsigned m = 0; m < w->c->v->n; m++)
+		differ += state[m] == COPY_DIFFERS;
+	return w->rc->unnoted && alike && differ > 1;
+}
+
 /* Returns whether the leaf is lost. */
 static bool choose_leaf(struct window *w, unsigned i)
 {
 	enum copy_state state[MAX_MIRRORS];
 	struct volume *v = w->c->v;
 	size_t at = (size_t)i << LEAF_SHIFT;
-	bool open = w->rc && recover_open(w->rc, w->first + i), doubtful;
+	bool open, alike, doubtful;
 	struct choice ch;
 
 	doubtful = leaf_states(w, i, state);
 	mask_targets(w, state);
-	ch = choice_leaf((int)v->n, state, volume_preferred(v, w->f->id), open,
-			 identical(w, state, i));
+	alike = identical(w, state, i);
+	open = w->rc && (recover_open(w->rc, w->first + i) || unnoted_open(w, state, alike));
+	ch = choice_leaf((int)v->n, state, volume_preferred(v, w->f->id), open, alike);
 	w->source[i] = (int8_t)ch.source;
 	w->repair[i] = (uint16_t)(ch.verdict == CHOICE_LOST ? 0 : ch.repair & w->c->mask);
 	if (ch.verdict == CHOICE_LOST)

@@ -185,11 +185,14 @@ static void find_base(struct recover *rc)
 
 static bool any_open(const struct recover *rc)
 {
-	return rc->open_from < leaves_of(rc->f->size) || recovery_any_region(&rc->view);
+	return rc->unnoted || rc->open_from < leaves_of(rc->f->size) ||
+	       recovery_any_region(&rc->view);
 }
 
 static bool window_open(const struct recover *rc, uint64_t first, unsigned n)
 {
+	if (rc->unnoted)
+		return true;
 	for (unsigned i = 0; i < n; i++)
 		if (recover_open(rc, first + i))
 			return true;
@@ -306,6 +309,7 @@ int recover_file(struct check *c, struct file *f, uint32_t have)
 		rc.open_from = 0;
 	else if (recovery_any_leaf(&rc.view))
 		open_tail(&rc);
+	rc.unnoted = !rc.view.f && f->rec.flags & RECORD_OPEN;
 	sub.mask = have;
 	sub.settling = true;
 	f->marked = true;

@@ -16,6 +16,7 @@ struct recover {
 	struct file *f;
 	struct recovery_view view;      /* what the journals say */
 	uint32_t have;                  /* members that have a copy */
+	bool unnoted;                   /* changed, and no journal has a word of it */
 	bool here;                      /* no earlier life: hashes in memory count */
 	uint64_t open_from;             /* leaves from here on are open */
 	uint64_t *hot;                  /* bit r: region r is open; NULL: none */

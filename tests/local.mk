@@ -159,6 +159,7 @@ script_tests = \
 	%D%/crash/sequences.sh \
 	%D%/crash/ablation.sh \
 	%D%/crash/content.sh \
+	%D%/crash/members.sh \
 	%D%/crash/sqlite.sh \
 	%D%/crash/costs.sh \
 	%D%/mount/exercise.sh \
@@ -181,6 +182,7 @@ EXTRA_DIST += \
 	%D%/bench.sh \
 	%D%/crash/lib.sh \
 	%D%/crash/record.sh \
+	%D%/crash/set.sh \
 	%D%/disk/lib.sh \
 	%D%/lib.sh \
 	%D%/limit.sh \
