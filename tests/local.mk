@@ -32,6 +32,7 @@ unit_programs = \
 	%D%/unit/t-hashfile \
 	%D%/unit/t-identity \
 	%D%/unit/t-init \
+	%D%/unit/t-intent \
 	%D%/unit/t-io \
 	%D%/unit/t-journal \
 	%D%/unit/t-journal_open \
@@ -43,6 +44,9 @@ unit_programs = \
 	%D%/unit/t-output \
 	%D%/unit/t-quarantine \
 	%D%/unit/t-record \
+	%D%/unit/t-recover \
+	%D%/unit/t-recover_cases \
+	%D%/unit/t-recovery \
 	%D%/unit/t-recovery_names \
 	%D%/unit/t-recovery_random \
 	%D%/unit/t-resync \
@@ -151,6 +155,7 @@ noinst_HEADERS = \
 	%D%/unit/compare.h \
 	%D%/unit/journal.h \
 	%D%/unit/names.h \
+	%D%/unit/recover.h \
 	%D%/unit/tmpdir.h \
 	%D%/unit/volume.h
 
