@@ -131,11 +131,12 @@ static void bad_leaf(struct verify *v, const struct suspect *s, uint64_t leaf,
 
 	allowed_text(s, leaf, allowed, sizeof(allowed));
 	if (p && p->kind == PLANT_FLIP && is_planted_flip(s, p)) {
-		if (flagged && !p->cold)
+		if (flagged && !p->cold && !p->spared)
 			v->count[COUNT_FLIPS_KEPT]++;
 		else
-			violation(v, COUNT_BLESSED, "%s leaf %" PRIu64 ": the flipped bit is returned%s",
-				  s->name->name, leaf, flagged ? ", of an fsynced leaf" : "");
+			violation(v, COUNT_BLESSED, "%s leaf %" PRIu64 ": the flipped bit is returned%s%s",
+				  s->name->name, leaf, flagged && p->cold ? ", of an fsynced leaf" : "",
+				  p->spared ? ", another copy was as fsynced" : "");
 	} else if (p && p->kind == PLANT_STALE) {
 		if (flagged)
 			v->count[COUNT_STALES_KEPT]++;
@@ -183,6 +184,7 @@ static void unreadable_leaf(struct verify *v, const struct suspect *s, uint64_t 
 
 static void judge_leaf(struct verify *v, const struct suspect *s, uint64_t leaf)
 {
+	const struct planted *p;
 	enum leaf_verdict verdict;
 	uint32_t version = 0;
 
@@ -191,6 +193,7 @@ static void judge_leaf(struct verify *v, const struct suspect *s, uint64_t leaf)
 		unreadable_leaf(v, s, leaf);
 		return;
 	}
+	p = plants_find(&v->plants, s->name->name, leaf);
 	verdict = verdict_of(s, leaf, &version);
 	v->count[COUNT_OLD] += verdict == LEAF_OLD;
 	v->count[COUNT_NEW] += verdict == LEAF_NEW;
@@ -201,7 +204,11 @@ static void judge_leaf(struct verify *v, const struct suspect *s, uint64_t leaf)
 	if (!events_have(&v->events, "unverified", s->name->name, leaf))
 		return;
 	v->count[COUNT_UNVERIFIED]++;
-	if (verdict == LEAF_EXACT && !plants_find(&v->plants, s->name->name, leaf))
+	if (p && p->spared)
+		violation(v, COUNT_UNDECIDED, "%s leaf %" PRIu64
+			  ": flagged as unverified, though a copy was as fsynced (floor %" PRIu64 ")",
+			  s->name->name, leaf, s->f->op[s->f->floor]->id);
+	else if (verdict == LEAF_EXACT && !p)
 		violation(v, COUNT_UNDECIDED, "%s leaf %" PRIu64
 			  ": flagged as unverified, though fsynced and not touched since (floor %"
 			  PRIu64 ")", s->name->name, leaf, s->f->op[s->f->floor]->id);

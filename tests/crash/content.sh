@@ -9,7 +9,8 @@
 #
 #	CRASH_CUTS=150     cuts in all
 #	CRASH_FS="ext4,ext4 xfs,xfs ext4,xfs"
-#	CRASH_MODE=random  fsync: within fsyncs; every: all requests within fsyncs
+#	CRASH_MODE=random  fsync: within fsyncs; every: all requests within fsyncs;
+#	                   pause: while nothing is asked of the volume
 #	CRASH_JOBS=2       cuts at a time (btrfs: one, its copies share an id)
 #	CRASH_KEEP=DIR     keep the recording of a pair with violations there
 #	CRASH_RECORDING=DIR CRASH_ONLY=K   one cut of a kept recording

@@ -91,17 +91,18 @@ int plants_read(struct plants *plants, const char *path)
 {
 	FILE *in = fopen(path, "r");
 	struct planted p;
-	int n = 0, cold;
+	int n = 0, state;
 
 	if (!in)
 		return -errno;
 	while (plants->n < sizeof(plants->p) / sizeof(plants->p[0])) {
 		memset(&p, 0, sizeof(p));
 		n = fscanf(in, " %c %47s %" SCNu64 " %u %u %" SCNu32 " %d%*[^\n]\n", &p.kind, p.name,
-			   &p.leaf, &p.byte, &p.mask, &p.op, &cold);
+			   &p.leaf, &p.byte, &p.mask, &p.op, &state);
 		if (n != 7)
 			break;
-		p.cold = cold;
+		p.cold = state & 1;
+		p.spared = state & 2;
 		plants->p[plants->n++] = p;
 	}
 	fclose(in);

@@ -31,6 +31,7 @@ enum plant_kind {
 struct planted {
 	char kind;                  /* enum plant_kind */
 	bool cold;                  /* no operation later than the floor */
+	bool spared;                /* PLANT_FLIP: another copy was whole and as in the floor */
 	char name[OP_NAME_SIZE];
 	uint64_t leaf;
 	unsigned byte, mask;        /* PLANT_FLIP: within the leaf */

@@ -369,6 +369,20 @@ uint32_t oracle_floor(const struct file *f, uint64_t leaf, uint32_t since)
 	return floor;
 }
 
+bool oracle_is_floor(const struct file *f, uint64_t leaf, const uint8_t *data, uint64_t size)
+{
+	uint64_t end = (leaf + 1) * LEAF_SIZE;
+	const struct leaf *l;
+
+	if (leaf >= f->n_leaves || size < end)
+		return false;
+	l = &f->leaf[leaf];
+	for (uint32_t i = f->floor; i <= f->last; i++) /* cut away meanwhile, or not there before */
+		if (f->size[i] < end)
+			return false;
+	return !memcmp(l->v[oracle_version_at(l, oracle_floor(f, leaf, 0))].page, data, LEAF_SIZE);
+}
+
 enum leaf_verdict oracle_leaf(const struct file *f, uint64_t leaf, const uint8_t *data,
 			      size_t len, uint32_t since, uint32_t *version)
 {

@@ -98,6 +98,12 @@ uint32_t oracle_floor(const struct file *f, uint64_t leaf, uint32_t since);
  */
 enum leaf_verdict oracle_leaf(const struct file *f, uint64_t leaf, const uint8_t *data,
 			      size_t len, uint32_t since, uint32_t *version);
+/*
+ * Whether these bytes (of a copy of `size` bytes) are the leaf as in the floor,
+ * and nothing but writes may have touched it since. Then its hash is on record:
+ * with such a copy on any mirror there is nothing that cannot be decided.
+ */
+bool oracle_is_floor(const struct file *f, uint64_t leaf, const uint8_t *data, uint64_t size);
 /* Index of the version of a leaf after op `op`. */
 uint32_t oracle_version_at(const struct leaf *l, uint32_t op);
 /* Where the name's binding is a replacement: the state of the file that was renamed there. */

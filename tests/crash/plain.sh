@@ -72,6 +72,8 @@ planted() {
 	flip_byte "$tree/w0/l4" 5000
 	finds undecided
 	finds nothing -f "$WORK/planted"
+	echo "f w0/l4 1 904 1 0 2" >"$WORK/planted.spared"
+	finds undecided -f "$WORK/planted.spared" # another copy was as fsynced
 	event lost w0/l4 4096+4096 "no copy matches its hash"
 	finds falserot
 	finds nothing -f "$WORK/planted"

@@ -17,6 +17,7 @@
 #include "tests/exercise/common.h"
 
 #define TRIES 200
+#define SPARED_MAX 24
 
 /* Changes a copy and puts its times back. */
 static int overwrite(const char *mirror, const char *name, uint64_t off, const void *data,
@@ -59,52 +60,116 @@ static bool is_cold(const struct file *f, uint64_t leaf)
 	       oracle_version_at(l, oracle_floor(f, leaf, 0)) == oracle_version_at(l, f->last);
 }
 
-static bool flip_at(const struct verify *v, const char *mirror, const struct name *n, uint64_t *rng,
-		    struct planted *p, bool cold)
-{
-	const struct file *f = sure_file(n);
-	struct content c;
-	uint8_t byte;
-	uint64_t at;
-	int root;
+/* A file of which one copy is to be damaged, on all mirrors; [0] is the one. */
+struct copies {
+	const struct name *name;
+	const struct file *f;
+	struct content *c;
+	int n;
+};
 
-	if (!f)
-		return false;
-	root = open(mirror, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	content_read(&c, root, n->name);
-	close(root);
-	if (c.error || !c.size)
-		return false;
-	at = rng_below(rng, c.size);
-	*p = (struct planted){ .kind = PLANT_FLIP, .leaf = at / LEAF_SIZE,
-			       .byte = (unsigned)(at % LEAF_SIZE), .mask = 1u << rng_below(rng, 8) };
-	p->cold = p->leaf < f->n_leaves && is_cold(f, p->leaf);
-	byte = c.data[at] ^ (uint8_t)p->mask;
-	free(c.data);
-	free(c.failed);
-	if ((cold && !p->cold) || plants_find(&v->plants, n->name, p->leaf))
-		return false;
-	return overwrite(mirror, n->name, at, &byte, 1) == 0;
+static void copies_free(struct copies *k)
+{
+	for (int m = 0; k->c && m < k->n; m++) {
+		free(k->c[m].data);
+		free(k->c[m].failed);
+	}
+	free(k->c);
+	k->c = NULL;
+}
+
+/* Whether there is anything to damage. */
+static bool copies_read(struct copies *k, const struct name *name, char *const *mirror, int n)
+{
+	*k = (struct copies){ .name = name, .f = sure_file(name), .n = n };
+	k->c = k->f ? calloc((size_t)n, sizeof(*k->c)) : NULL;
+	for (int m = 0; k->c && m < n; m++) {
+		int root = open(mirror[m], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		content_read(&k->c[m], root, name->name);
+		if (root >= 0)
+			close(root);
+	}
+	if (k->c && !k->c[0].error && k->c[0].size)
+		return true;
+	copies_free(k);
+	return false;
+}
+
+static bool is_spared(const struct copies *k, uint64_t leaf)
+{
+	for (int m = 1; m < k->n; m++)
+		if (!k->c[m].error && leaf * LEAF_SIZE < k->c[m].size &&
+		    oracle_is_floor(k->f, leaf, k->c[m].data + leaf * LEAF_SIZE, k->c[m].size))
+			return true;
+	return false;
 }
 
 static void print_plant(const struct planted *p, const char *name, const char *mirror)
 {
 	printf("%c %s %" PRIu64 " %u %u %" PRIu32 " %d %s\n", p->kind, name, p->leaf, p->byte,
-	       p->mask, p->op, p->cold, mirror);
+	       p->mask, p->op, p->cold + 2 * p->spared, mirror);
 }
 
-int plant_flip(struct verify *v, const char *mirror, uint64_t seed, bool cold)
+/* A bit of byte `at` of the first copy, if the leaf is as wanted. */
+static bool flip_at(const struct verify *v, const struct copies *k, const char *mirror, uint64_t at,
+		    uint64_t *rng, enum flip_where where)
+{
+	struct planted p = { .kind = PLANT_FLIP, .leaf = at / LEAF_SIZE,
+			     .byte = (unsigned)(at % LEAF_SIZE) };
+	uint8_t byte;
+
+	p.cold = p.leaf < k->f->n_leaves && is_cold(k->f, p.leaf);
+	if ((where == FLIP_COLD && !p.cold) || (where == FLIP_SPARED && p.cold) ||
+	    plants_find(&v->plants, k->name->name, p.leaf))
+		return false;
+	p.spared = is_spared(k, p.leaf);
+	if (where == FLIP_SPARED && !p.spared)
+		return false;
+	p.mask = 1u << rng_below(rng, 8);
+	byte = k->c[0].data[at] ^ (uint8_t)p.mask;
+	if (overwrite(mirror, k->name->name, at, &byte, 1))
+		return false;
+	print_plant(&p, k->name->name, mirror);
+	return true;
+}
+
+/* Every leaf in flight that another mirror has as it was, up to a limit. */
+static void flip_spared(const struct verify *v, char *const *mirror, int n, uint64_t *rng)
+{
+	uint64_t first = rng_below(rng, v->o.n_names);
+	struct copies k;
+	int done = 0;
+
+	for (size_t i = 0; i < v->o.n_names && done < SPARED_MAX; i++) {
+		const struct name *name = &v->o.name[(first + i) % v->o.n_names];
+
+		if (!copies_read(&k, name, mirror, n))
+			continue;
+		for (uint64_t at = 0; at + LEAF_SIZE <= k.c[0].size && done < SPARED_MAX; at += LEAF_SIZE)
+			done += flip_at(v, &k, mirror[0], at + rng_below(rng, LEAF_SIZE), rng,
+					FLIP_SPARED);
+		copies_free(&k);
+	}
+}
+
+int plant_flip(struct verify *v, char *const *mirror, int n, uint64_t seed, enum flip_where where)
 {
 	uint64_t rng = seed;
-	struct planted p;
+	bool done = false;
+	struct copies k;
 
-	for (int i = 0; i < TRIES && v->o.n_names; i++) {
-		const struct name *n = &v->o.name[rng_below(&rng, v->o.n_names)];
-
-		if (!flip_at(v, mirror, n, &rng, &p, cold))
-			continue;
-		print_plant(&p, n->name, mirror);
+	if (!v->o.n_names)
 		return 0;
+	if (where == FLIP_SPARED) {
+		flip_spared(v, mirror, n, &rng);
+		return 0;
+	}
+	for (int i = 0; i < TRIES && !done; i++) {
+		if (!copies_read(&k, &v->o.name[rng_below(&rng, v->o.n_names)], mirror, n))
+			continue;
+		done = flip_at(v, &k, mirror[0], rng_below(&rng, k.c[0].size), &rng, where);
+		copies_free(&k);
 	}
 	return 0;
 }

@@ -11,6 +11,8 @@
 # CRASH_MIX for load -m, CRASH_LOAD further options of it, CRASH_LIVE_OPTS
 # and CRASH_OPTS mount options of the recorded and of the recovering volume,
 # CRASH_FLIPS, CRASH_NESTED, CRASH_STALES: per cent of the cuts that get them,
+# CRASH_SPARED=1 flips leaves in flight that the other mirror has as they were,
+# CRASH_SURVIVE=0-100: so many per cent of what was not flushed survive,
 # CRASH_LIVE_FLIPS: so many bits are flipped in mirror a before the recording.
 
 CRASH_OPS=${CRASH_OPS:-200}
@@ -20,6 +22,8 @@ CRASH_STALES=${CRASH_STALES:-6}
 CRASH_LIVE_OPTS=${CRASH_LIVE_OPTS:-seal_ms=300}
 CRASH_OPTS=${CRASH_OPTS:-}
 CRASH_LIVE_FLIPS=${CRASH_LIVE_FLIPS:-0}
+CRASH_SPARED=${CRASH_SPARED:-0}
+CRASH_SURVIVE=${CRASH_SURVIVE:-0-100}
 OPLOG=$WORK/oplog
 
 disk_size() {
@@ -93,13 +97,29 @@ choose_cuts() {
 	fsync) # some of those within fsyncs
 		choose_cuts 0 every | shuf -n "$1" --random-source=<(seed_bytes)
 		;;
+	pause) # some of those of the sealing when nothing is asked: towards the end of its first sync
+		{
+			list_requests
+			echo pauses
+			"$CRASH/verify" pauses "$OPLOG"
+		} | awk -v f="$FIRST" '
+			$1 == "pauses" { pauses = 1; next }
+			!pauses { if ($3 == "F") disk[$1] = $2; next }
+			$1 > f {
+				for (first = $1; first < $2 && !(first in disk); first++)
+					;
+				for (last = first; last < $2 && (!(last in disk) || disk[last] == disk[first]); last++)
+					;
+				for (k = first - 5 > $1 ? first - 5 : $1; k < last; k++) print k }' |
+			shuf -n "$1" --random-source=<(seed_bytes)
+		;;
 	every) # each request from the beginning of an fsync to behind its end
 		"$CRASH/verify" syncs "$OPLOG" |
 			awk -v f="$FIRST" -v l="$LAST" '$2 > f {
 				for (k = $1 > f ? $1 : f; k <= $2 + 1 && k <= l; k++) print k }' |
 			sort -nu
 		;;
-	*) broken "CRASH_MODE is random, fsync or every" ;;
+	*) broken "CRASH_MODE is random, fsync, pause or every" ;;
 	esac
 }
 
@@ -182,7 +202,7 @@ mount_loop() {
 
 # plant: a flipped bit, an old version, or nothing; in $JOB/planted.
 plant() {
-	local m=a
+	local m=a other=b
 	cp "$WORK/planted.live" "$JOB/planted" || broken "cp"
 	draw 100
 	if [ "$NESTED" -gt 0 ]; then
@@ -192,10 +212,11 @@ plant() {
 			broken "verify stale"
 	elif [ "$DRAWN" -lt $((CRASH_STALES + CRASH_FLIPS)) ]; then
 		draw 4
-		[ $((DRAWN & 1)) -eq 0 ] || m=b
+		[ $((DRAWN & 1)) -eq 0 ] || m=b other=a
 		[ $((DRAWN & 2)) -eq 0 ] || set -- -c
+		[ "$CRASH_SPARED" -eq 0 ] || set -- -o
 		"$CRASH/verify" flip "$@" -s $((SEED + K)) -f "$JOB/planted" "$OPLOG" "$K" "$JOB/$m/vol" \
-			>"$JOB/planted.one" ||
+			"$JOB/$other/vol" >"$JOB/planted.one" ||
 			broken "verify flip"
 		cat "$JOB/planted.one" >>"$JOB/planted"
 	fi
@@ -251,8 +272,8 @@ one_cut() {
 	local i percent start=$SECONDS
 	K=$1
 	RANDOM=$(((SEED * 31 + K) % 32768))
-	draw 101
-	percent=$DRAWN
+	draw $((${CRASH_SURVIVE#*-} - ${CRASH_SURVIVE%-*} + 1))
+	percent=$((${CRASH_SURVIVE%-*} + DRAWN))
 	draw 3
 	TORN=$((DRAWN * 40))
 	can_tear || TORN=0

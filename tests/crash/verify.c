@@ -3,9 +3,10 @@
  * verify: holds a recovered volume against the log of what was acknowledged.
  *
  *   verify check [-k|-P] [-s SEED] [-f PLANTED] [-x COMMAND] [-j STATUS] [-e EVENTS]... LOG K DIR
- *   verify flip [-s SEED] [-c] [-f PLANTED] LOG K MIRROR
+ *   verify flip [-s SEED] [-c|-o] [-f PLANTED] LOG K MIRROR [OTHER...]
  *   verify stale [-s SEED] LOG K MIRROR MIRROR...
  *   verify syncs LOG
+ *   verify pauses LOG
  *   verify equal A B
  *
  * K: number of the last request before the power cut. -k: there was none, the
@@ -15,11 +16,13 @@
  * VIOLATION for each and a last line of counts; exit status 1 if there were any.
  *
  * flip changes a bit of a copy, with -c of one that has nothing in flight, not
- * where -f says there is one;
+ * where -f says there is one, and notes whether an OTHER mirror's copy is as in
+ * the floor: then the damaged one must not come back, not even flagged. With -o
+ * many leaves that are in flight and of which that is so get one.
  * stale puts the version before the last fsynced one back on the first mirror
  * and damages the others. Both print the line that check -f wants, or none.
- * syncs prints first and last request of every acknowledged fsync. equal
- * compares two mirrors.
+ * syncs prints first and last request of every acknowledged fsync, pauses those
+ * of the times when nothing was asked of the volume. equal compares two mirrors.
  */
 #include "tests/crash/verify.h"
 
@@ -66,7 +69,7 @@ static struct {
 	const char *command, *planted, *status, *events[MAX_EVENT_FILES];
 	int n_events;
 	uint64_t seed;
-	bool cold;
+	enum flip_where where;
 } opt;
 
 void violation(struct verify *v, enum count kind, const char *fmt, ...)
@@ -85,8 +88,9 @@ static int usage(void)
 {
 	fputs("usage: verify check [-k|-P] [-s SEED] [-f PLANTED] [-x COMMAND] [-j STATUS]"
 	      " [-e EVENTS]... LOG K DIR"
-	      " | flip [-s SEED] [-c] LOG K MIRROR | stale [-s SEED] LOG K MIRROR..."
-	      " | syncs LOG | equal A B\n", stderr);
+	      " | flip [-s SEED] [-c|-o] [-f PLANTED] LOG K MIRROR [OTHER...]"
+	      " | stale [-s SEED] LOG K MIRROR MIRROR..."
+	      " | syncs LOG | pauses LOG | equal A B\n", stderr);
 	return 2;
 }
 
@@ -181,15 +185,42 @@ static int print_syncs(const struct oplog *log)
 	return 0;
 }
 
+static int print_pauses(const struct oplog *log)
+{
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < log->n; i++) {
+		const struct op *op = &log->op[i];
+
+		if (end && op->seq0 > end)
+			printf("%" PRIu64 " %" PRIu64 "\n", end + 1, op->seq0);
+		if (op->seq1 > end)
+			end = op->seq1;
+	}
+	return 0;
+}
+
+/* Verbs that look at the log alone. */
+static int about_log(const char *verb, const char *path)
+{
+	struct oplog log;
+	int r = oplog_read(path, &log);
+
+	if (r)
+		return trouble(path, r);
+	return strcmp(verb, "syncs") ? print_pauses(&log) : print_syncs(&log);
+}
+
 static int parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "kPcs:f:x:j:e:")) != -1) {
+	while ((c = getopt(argc, argv, "kPcos:f:x:j:e:")) != -1) {
 		switch (c) {
 		case 'k': opt.rules.killed = true; break;
 		case 'P': opt.rules.plain = true; break;
-		case 'c': opt.cold = true; break;
+		case 'c': opt.where = FLIP_COLD; break;
+		case 'o': opt.where = FLIP_SPARED; break;
 		case 's':
 			opt.v.seed = optarg;
 			opt.seed = strtoull(optarg, NULL, 0);
@@ -224,7 +255,7 @@ static int with_oracle(const char *verb, int argc, char **argv)
 	if (strcmp(verb, "check") == 0)
 		return check(&opt.v, argv[2]);
 	if (strcmp(verb, "flip") == 0)
-		return plant_flip(&opt.v, argv[2], opt.seed, opt.cold);
+		return plant_flip(&opt.v, argv + 2, argc - 2, opt.seed, opt.where);
 	if (strcmp(verb, "stale") == 0)
 		return plant_stale(&opt.v, argv + 2, argc - 2, opt.seed);
 	return usage();
@@ -233,7 +264,6 @@ static int with_oracle(const char *verb, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "";
-	struct oplog log;
 	int r;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -246,10 +276,7 @@ int main(int argc, char **argv)
 	argc -= 1 + optind;
 	if (strcmp(verb, "equal") == 0)
 		return argc == 2 ? trees_differ(argv[0], argv[1]) : usage();
-	if (strcmp(verb, "syncs") != 0)
-		return with_oracle(verb, argc, argv);
-	if (argc != 1)
-		return usage();
-	r = oplog_read(argv[0], &log);
-	return r ? trouble(argv[0], r) : print_syncs(&log);
+	if (strcmp(verb, "syncs") == 0 || strcmp(verb, "pauses") == 0)
+		return argc == 1 ? about_log(verb, argv[0]) : usage();
+	return with_oracle(verb, argc, argv);
 }

@@ -59,8 +59,14 @@ void check_name(struct verify *v, const struct name *n, const struct content *c)
 void check_unknown_names(struct verify *v, const char *root);
 void check_events(struct verify *v);
 
-/* verify flip MIRROR, verify stale MIRROR MIRROR: prints the line for check -f. */
-int plant_flip(struct verify *v, const char *mirror, uint64_t seed, bool cold);
+enum flip_where {
+	FLIP_ANY,
+	FLIP_COLD,   /* nothing in flight there */
+	FLIP_SPARED, /* in flight, and another copy is still as in the floor; several leaves */
+};
+
+/* verify flip MIRROR OTHER..., verify stale MIRROR MIRROR: prints lines for check -f. */
+int plant_flip(struct verify *v, char *const *mirror, int n, uint64_t seed, enum flip_where where);
 int plant_stale(struct verify *v, char *const *mirror, int n, uint64_t seed);
 
 /* verify equal A B */
