@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "replica/intent.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "replica/base/le.h"
 #include "replica/journal.h"
 #include "replica/recovery.h"
 #include "replica/seal.h"
@@ -15,10 +15,9 @@
 #define REGIONS_AHEAD 8
 #define PATH_KEPT 1024
 
-static uint8_t *put64(uint8_t *p, uint64_t x)
+static uint8_t *add64(uint8_t *p, uint64_t x)
 {
-	x = htole64(x);
-	memcpy(p, &x, sizeof(x));
+	put64(p, x);
 	return p + sizeof(x);
 }
 
@@ -123,7 +122,7 @@ static int append_open(struct volume *v, struct file *f, uint64_t first, uint64_
 		r.flags = OPEN_HASHES;
 		f->based = true;
 		for (uint64_t i = 0; i < leaves_of(f->rec.size); i++)
-			p = put64(p, leaves_get(f, i));
+			p = add64(p, leaves_get(f, i));
 		r.size = (uint32_t)(p - buf);
 	}
 	return append_file(v, f, &r);
@@ -178,7 +177,7 @@ static int append_new(struct volume *v, struct file *f, uint64_t first, uint64_t
 	uint8_t buf[16 + NEW_MAX * 8];
 	struct journal_record r = { .type = JOURNAL_NEW, .arg = first, .payload = buf,
 				    .flags = flags };
-	uint8_t *p = put64(put64(buf, size), n);
+	uint8_t *p = add64(add64(buf, size), n);
 
 	/* A new file that goes on growing may outlive the note of its name; one
 	 * that was opened by a chmod had not been read. */
@@ -187,7 +186,7 @@ static int append_new(struct volume *v, struct file *f, uint64_t first, uint64_t
 		append_open(v, f, 0, 0);
 	}
 	for (uint64_t i = 0; hash && i < n; i++)
-		p = put64(p, hash[i]);
+		p = add64(p, hash[i]);
 	r.size = (uint32_t)(p - buf);
 	return append_file(v, f, &r);
 }
@@ -303,9 +302,9 @@ int intent_names(struct volume *v, const struct intent_name *names, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		size_t len = strlen(names[i].name);
 
-		p = put64(p, names[i].dir->id);
-		p = put64(p, names[i].dir->rec.gen);
-		p = put64(p, names[i].id);
+		p = add64(p, names[i].dir->id);
+		p = add64(p, names[i].dir->rec.gen);
+		p = add64(p, names[i].id);
 		*p++ = names[i].type;
 		*p++ = (uint8_t)len;
 		memcpy(p, names[i].name, len);

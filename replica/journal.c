@@ -6,13 +6,13 @@
  */
 #include "replica/journal.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "replica/base/io.h"
+#include "replica/base/le.h"
 #include "replica/fan.h"
 #include "replica/hash.h"
 #include "replica/journal_priv.h"
@@ -20,20 +20,6 @@
 #define SEED_OF_RECORDS 5
 
 /* ---- records as bytes ---- */
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
 
 static uint64_t record_check(const uint8_t *in, size_t len, const uint8_t volume[16])
 {

@@ -9,7 +9,6 @@
  */
 #include "replica/journal.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 
 #include "replica/base/cleanup.h"
 #include "replica/base/io.h"
+#include "replica/base/le.h"
 #include "replica/base/log.h"
 #include "replica/fan.h"
 #include "replica/hash.h"
@@ -33,20 +33,6 @@
 #define READ_CHUNK (256u << 10)
 
 static const char magic[8] = "MFSJOURN";
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
 
 /* ---- reading a ring ---- */
 

@@ -8,6 +8,7 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/base/exitcode.h \
 	%D%/base/io.c \
 	%D%/base/io.h \
+	%D%/base/le.h \
 	%D%/base/log.c \
 	%D%/base/log.h \
 	%D%/base/map.c \

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "replica/base/le.h"
 #include "replica/hash.h"
 
 /* Places in the encoded record. */
@@ -27,20 +28,6 @@
 static uint32_t check_of(const uint8_t *bytes)
 {
 	return (uint32_t)hash_bytes(bytes, AT_CHECK, RECORD_VERSION);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le32toh(v);
 }
 
 void record_encode(const struct record *r, uint8_t out[RECORD_SIZE])

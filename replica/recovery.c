@@ -2,28 +2,15 @@
 /* The index over the journals: built once, read without locks afterwards. */
 #include "replica/recovery.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "replica/base/io.h"
+#include "replica/base/le.h"
 #include "replica/base/log.h"
 #include "replica/journal.h"
 #include "replica/volume.h"
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t x;
-
-	memcpy(&x, p, sizeof(x));
-	return le64toh(x);
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] | p[1] << 8);
-}
 
 /* Room for one more element of an array. NULL: no memory. */
 static void *more(void *array, size_t n, size_t *cap, size_t size)

@@ -7,7 +7,6 @@
  */
 #include "replica/spill.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,6 +16,7 @@
 
 #include "replica/base/cleanup.h"
 #include "replica/base/io.h"
+#include "replica/base/le.h"
 #include "replica/hash.h"
 
 /* File: magic, u64 inode, u64 birth time, record, u64 checksum of all before. */
@@ -37,20 +37,6 @@ static void folder_of(uint64_t ino, char out[NAME_BYTES])
 static void path_of(uint64_t ino, char out[NAME_BYTES])
 {
 	snprintf(out, NAME_BYTES, "spill/%02x/%" PRIx64, (unsigned)(ino & 0xff), ino);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
 }
 
 static int open_spill(int dotfd, uint64_t ino)
