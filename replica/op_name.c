@@ -354,6 +354,8 @@ int op_tmpfile(struct volume *v, uint32_t parent, const struct make *m, struct e
 
 /* ---- link ---- */
 
+/* The ctime moves. Called before the link, too: the journals then know the
+ * file by a name that it has already. */
 static void linked(struct volume *v, uint32_t node)
 {
 	struct file *f = file_get(v, node);
@@ -364,7 +366,7 @@ static void linked(struct volume *v, uint32_t node)
 		return;
 	if (file_load(v, f) == 0) {
 		pthread_rwlock_wrlock(&f->lock);
-		file_mark(v, f); /* the ctime moved */
+		file_mark(v, f);
 		file_changed(v, f);
 		pthread_rwlock_unlock(&f->lock);
 	}
@@ -384,6 +386,7 @@ int op_link(struct volume *v, uint32_t node, uint32_t parent, const char *name, 
 	b.rec = (struct record){ .type = tree_node(v, node)->type,
 				 .id = tree_node(v, node)->id };
 	pthread_rwlock_rdlock(&v->gate);
+	linked(v, node);
 	pthread_mutex_lock(&b.d->lock);
 	r = birth_run(&b, "link");
 	if (r == 0) {

@@ -15,6 +15,7 @@
 #include "replica/base/io.h"
 #include "replica/check.h"
 #include "replica/dirfd.h"
+#include "replica/recovery.h"
 #include "replica/tree.h"
 
 #define TMP_DIR "tmp"
@@ -258,8 +259,11 @@ static int rebuild_here(struct rebuild *b)
 			return r;
 	}
 	r = b->f && b->st.st_nlink > 1 ? link_sibling(b) : -ENOENT;
-	if (r < 0)
+	if (r < 0) {
+		if (b->st.st_nlink > 1 && recovery_pending(b->c->v))
+			atomic_store(&b->c->v->recovery->unlinked, true);
 		r = rebuild_aside(b);
+	}
 	return r < 0 ? r : sync_parent(b->to_fd);
 }
 

@@ -106,6 +106,7 @@ struct recovery {
 	uint64_t n_records;
 	uint64_t floor;              /* newest COMMIT of everything */
 	bool blind;                  /* no mirror had a journal */
+	_Atomic bool unlinked;       /* a file of several names was put back as a copy */
 	_Atomic bool over;           /* all is settled: nothing is known any more */
 	pthread_mutex_t run;         /* one settles at a time */
 	pthread_mutex_t lock;        /* done */

@@ -22,6 +22,8 @@ struct settle {
 	struct check c;
 	struct scrub_stats stats;
 	uint64_t left;         /* objects not found by what is known of them */
+	uint32_t *known;       /* files looked up by their names, referenced */
+	size_t n_known;
 };
 
 /* The node at `path` if it is object id (0: any), with a reference. */
@@ -129,6 +131,30 @@ static int settle_files(struct settle *s)
 	return 0;
 }
 
+/* The names that the journals tell of files are known while the directories
+ * are looked at: so two names of one file meet. */
+static void know_names(struct settle *s)
+{
+	struct volume *v = s->c.v;
+	uint64_t at = 0, id, value;
+	uint32_t node;
+
+	s->known = calloc(v->recovery->files.used + 1, sizeof(*s->known));
+	while (s->known && map_next(&v->recovery->files, &at, &id, &value)) {
+		const struct recovery_file *f = (const struct recovery_file *)(uintptr_t)value;
+
+		if (f->path && node_at(v, f->path, id, &node) == 0)
+			s->known[s->n_known++] = node;
+	}
+}
+
+static void forget_names(struct volume *v, struct settle *s)
+{
+	while (s->n_known)
+		tree_unref(v, s->known[--s->n_known]);
+	free(s->known);
+}
+
 /* All that was decided is sealed, then the journals are of no use any more. */
 static int finish(struct volume *v)
 {
@@ -151,12 +177,15 @@ static int settle_all(struct volume *v)
 
 	check_init(&s.c, v);
 	s.c.stats = &s.stats;
+	know_names(&s);
 	r = settle_dirs(&s);
 	if (r == 0)
 		r = settle_files(&s);
-	/* Renamed, or removed: only a look at all of the names can tell. */
-	if (r == 0 && (s.left || v->recovery->blind))
+	/* Renamed, or removed, or linked to a name that nobody noted: only a look
+	 * at all of the names can tell. */
+	if (r == 0 && (s.left || v->recovery->blind || atomic_load(&v->recovery->unlinked)))
 		r = walk_tree(&s.c, NULL, NODE_ROOT);
+	forget_names(v, &s);
 	if (r == 0 && !v->opt.read_only)
 		r = finish(v);
 	if (r == 0)
