@@ -256,9 +256,10 @@ record_lies() {
 }
 
 # What the liar lost is damage like any other, found and repaired. Of a leaf in
-# flight and torn on both disks its copy may be taken, flagged.
+# flight and torn on both disks its copy may be taken, flagged. A name whose removal it lost
+# may come back.
 check_lies() {
-	TOLERATED='^VIOLATION (falserot: event: [^ ]+\srepaired\s|foreign: .*; flagged )'
+	TOLERATED='^VIOLATION (falserot: event: [^ ]+\srepaired\s|foreign: .*; flagged |names: .*: is there, and may not be )'
 	draw 3
 	if [ "$HAVE_B" = no ]; then
 		count unmountable
