@@ -99,7 +99,8 @@ int settle_entry(struct check *c, struct dir *d, const char *name, const struct 
 void level_dir_times(struct check *c, struct dir *d, uint32_t good);
 /* The root has no entry: its metadata is checked with its names. d->lock held. */
 void check_root(struct check *c, struct dir *root);
-int names_locked(struct check *c, struct dir *d);
+/* suspect (may be NULL): a name under which the members have different objects. */
+int names_locked(struct check *c, struct dir *d, const char *suspect);
 /* Puts the object of f (or directory node) where it lacks on member m. f->lock
  * exclusive (f NULL: a directory). src: a member with a good copy. */
 int rebuild_object(struct check *c, struct dir *d, const char *name, uint32_t node,

@@ -628,7 +628,7 @@ static int entry_locked(struct check *c, struct dir *d, const char *name, uint32
 		return -ENOENT;
 	}
 	if (!plain_truth(c, d, name, &s, &t)) {
-		int r = names_locked(c, d);
+		int r = names_locked(c, d, s.there == c->mask && s.recorded ? name : NULL);
 
 		if (r < 0 && r != -EIO)
 			return r;

@@ -154,6 +154,38 @@ static uint64_t id_on(struct names *w, int m, const char *name, uint8_t *type)
 	return id;
 }
 
+/* The members that have the candidate, or only lost its record. */
+static void set_have(struct names *w, struct disputed *x, const uint64_t *id, const uint8_t *type)
+{
+	x->truth.have = 0;
+	FOR_EACH_BIT(m, w->c->mask)
+		if (x->truth.id && type[m] == x->truth.type &&
+		    (id[m] == x->truth.id || id[m] == 0))
+			x->truth.have |= 1u << m;
+}
+
+/*
+ * Objects of one type but different ids under one name: the one with which the
+ * directory's sum is right, if that can be told.
+ */
+static void choose_by_sum(struct names *w, struct disputed *x, uint64_t agreed)
+{
+	uint64_t id[MAX_MIRRORS] = { 0 };
+	uint8_t type[MAX_MIRRORS] = { 0 };
+
+	if (w->n_dis != 1 || w->d->open_before)
+		return;
+	FOR_EACH_BIT(m, w->c->mask)
+		id[m] = id_on(w, (int)m, x->name, &type[m]);
+	FOR_EACH_BIT(m, x->present)
+		if (id[m] && agreed + hash_entry(x->name, strlen(x->name), type[m], id[m]) ==
+			     w->d->sum) {
+			x->truth = (struct truth){ .id = id[m], .type = type[m] };
+			set_have(w, x, id, type);
+			return;
+		}
+}
+
 /* Candidate for a disputed name: the (type, id) that most members have, the
  * one already known to the tree before all others. */
 static void find_candidate(struct names *w, struct disputed *x)
@@ -179,11 +211,7 @@ static void find_candidate(struct names *w, struct disputed *x)
 		best_votes = votes;
 		x->truth = (struct truth){ .id = id[m], .type = type[m] };
 	}
-	FOR_EACH_BIT(m, w->c->mask)
-		if (x->truth.id && type[m] == x->truth.type &&
-		    (id[m] == x->truth.id || id[m] == 0))
-			x->truth.have |= 1u << m;
-	/* A copy that only lost its record is one; but not without any sibling. */
+	set_have(w, x, id, type);
 	if (known)
 		tree_unref(w->c->v, known);
 }
@@ -425,7 +453,17 @@ static void report_lost_names(struct names *w)
 	check_report(w->c, FIND_NAMES, path, 0, 0, -1, -1, found, "lost");
 }
 
-int names_locked(struct check *c, struct dir *d)
+/* A name that all have alike is disputed all the same. */
+static int suspect_name(struct names *w, const char *name)
+{
+	for (size_t i = 0; i < w->n_dis; i++)
+		if (strcmp(w->dis[i].name, name) == 0)
+			return 0;
+	w->agreed--;
+	return dispute(w, name, w->listed);
+}
+
+int names_locked(struct check *c, struct dir *d, const char *suspect)
 {
 	struct names w = { .c = c, .d = d };
 	bool settling = c->settling;
@@ -438,12 +476,16 @@ int names_locked(struct check *c, struct dir *d)
 		w.lead = __builtin_ctz(w.listed);
 	if (r == 0)
 		r = merge(&w);
+	if (r == 0 && suspect)
+		r = suspect_name(&w, suspect);
 	if (r == 0 && (w.n_dis || d->open_before || w.agreed != d->count))
 		r = sum_agreed(&w, &sum);
 	if (r < 0)
 		goto out;
 	for (size_t i = 0; i < w.n_dis; i++)
 		find_candidate(&w, &w.dis[i]);
+	if (suspect)
+		choose_by_sum(&w, &w.dis[0], sum);
 	decide(&w, sum);
 	if (w.n_dis)
 		r = apply(&w);
@@ -474,7 +516,7 @@ int check_names(struct check *c, uint32_t dir)
 	if (!d)
 		return -ENOMEM;
 	pthread_mutex_lock(&d->lock);
-	r = names_locked(c, d);
+	r = names_locked(c, d, NULL);
 	pthread_mutex_unlock(&d->lock);
 	dir_put(c->v, d);
 	return r;

@@ -116,7 +116,11 @@ static int load_record(struct volume *v, struct dir *d)
 			err = r;
 			continue;
 		}
-		open |= rec.flags & RECORD_OPEN;
+		/* One that was open before it was sealed elsewhere is only late. */
+		if (!found || rec.gen > best.gen)
+			open = rec.flags & RECORD_OPEN;
+		else if (rec.gen == best.gen)
+			open |= rec.flags & RECORD_OPEN;
 		if (!found || rec.gen > best.gen)
 			best = rec;
 		found = true;
