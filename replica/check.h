@@ -95,6 +95,8 @@ struct truth {
 /* Makes every member of c->mask have the entry; *node as in check_entry. */
 int settle_entry(struct check *c, struct dir *d, const char *name, const struct truth *t,
 		 uint32_t *node);
+/* The preferred mirror of id if it is in `of` (not empty), else the lowest. */
+int check_pick(const struct check *c, uint32_t of, uint64_t id);
 /* good: members whose mtime may be believed. d->lock held. */
 void level_dir_times(struct check *c, struct dir *d, uint32_t good);
 /* The root has no entry: its metadata is checked with its names. d->lock held. */

@@ -68,7 +68,7 @@ static int merged_record(const struct check *c, const struct seen *s, uint32_t o
 			 struct record *rec, uint32_t *newest)
 {
 	int best = best_record(c, s, of);
-	uint32_t same = 0, open = 0;
+	uint32_t same = 0;
 
 	*newest = of;
 	if (best < 0)
@@ -78,10 +78,8 @@ static int merged_record(const struct check *c, const struct seen *s, uint32_t o
 		if (s->rec[m].gen == rec->gen && s->rec[m].id == rec->id) {
 			rec->flags |= s->rec[m].flags;
 			same |= 1u << m;
-			if (s->rec[m].flags & RECORD_OPEN)
-				open |= 1u << m;
 		}
-	*newest = open ? open : same;
+	*newest = choice_newest(same, s->rec);
 	return best;
 }
 
@@ -95,7 +93,7 @@ static bool lagging(const struct check *c, const struct seen *s, uint32_t have,
 	return false;
 }
 
-static int pick_source(const struct check *c, uint32_t of, uint64_t id)
+int check_pick(const struct check *c, uint32_t of, uint64_t id)
 {
 	int p = volume_preferred(c->v, id);
 
@@ -459,7 +457,7 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 		wrong = missing = 0;
 	}
 	newest &= have & c->sources & ~wrong;
-	src = pick_source(c, newest ? newest : have & c->sources & ~wrong ?
+	src = check_pick(c, newest ? newest : have & c->sources & ~wrong ?
 			  have & c->sources & ~wrong : have, t->id);
 	if (!f->dirty && !f->marked && check_meta(c, d, name, s, have & ~wrong, &f->rec))
 		file_changed(c->v, f);
@@ -514,7 +512,7 @@ static int settle_dir(struct check *c, struct dir *d, const char *name, const st
 		renew_dir(c->v, child);
 	if (!sealed)
 		align_meta(c, d, name, s, t->have & ~c->sources,
-			   pick_source(c, t->have & c->sources, t->id));
+			   check_pick(c, t->have & c->sources, t->id));
 	if (no_record)
 		store_records(c, d, name, no_record, child->loaded ? &child->rec : &rec);
 	FOR_EACH_BIT(m, missing)

@@ -378,11 +378,10 @@ static int align_target(struct names *w, int m)
 static void level_meta(struct names *w)
 {
 	struct record rec[MAX_MIRRORS];
-	uint32_t have = 0, newest = 0, open = 0, want, got;
+	uint32_t have = 0, recorded = 0, newest, want, got;
 	struct volume *v = w->c->v;
 	struct stat st[MAX_MIRRORS];
 	struct at a[MAX_MIRRORS];
-	uint64_t gen = 0;
 	struct loc l;
 	int src;
 
@@ -392,20 +391,11 @@ static void level_meta(struct names *w)
 		if (loc_at(v, &l, (int)m, &a[m]) < 0 || at_stat(&a[m], &st[m]) < 0)
 			continue;
 		have |= 1u << m;
-		if (record_load(&a[m], TYPE_OF(S_IFDIR), &rec[m]) < 0)
-			rec[m] = (struct record){ 0 };
-		if (rec[m].gen > gen)
-			gen = rec[m].gen;
+		if (record_load(&a[m], TYPE_OF(S_IFDIR), &rec[m]) == 0)
+			recorded |= 1u << m;
 	}
-	FOR_EACH_BIT(m, have)
-		if (rec[m].id && rec[m].gen == gen) {
-			newest |= 1u << m;
-			open |= rec[m].flags & RECORD_OPEN ? 1u << m : 0;
-		}
-	newest = open ? open : newest ? newest : have;
-	src = volume_preferred(v, w->d->id);
-	if (newest && !(newest & 1u << src))
-		src = __builtin_ctz(newest);
+	newest = recorded ? choice_newest(recorded, rec) : have;
+	src = newest ? check_pick(w->c, newest, w->d->id) : -1;
 	if (newest && metahash(&a[src], &st[src], &want) == 0)
 		FOR_EACH_BIT(m, have & ~(1u << src))
 			if (metahash(&a[m], &st[m], &got) == 0 && got != want &&

@@ -107,6 +107,22 @@ int choice_record(int n, uint32_t asked, const int *have, const struct record *r
 	return best;
 }
 
+uint32_t choice_newest(uint32_t of, const struct record *rec)
+{
+	uint32_t same = 0, open = 0;
+	uint64_t gen = 0;
+
+	for (uint32_t m = 0; m < MAX_MEMBERS; m++)
+		if (of >> m & 1 && rec[m].gen > gen)
+			gen = rec[m].gen;
+	for (uint32_t m = 0; m < MAX_MEMBERS; m++)
+		if (of >> m & 1 && rec[m].gen == gen) {
+			same |= 1u << m;
+			open |= rec[m].flags & RECORD_OPEN ? 1u << m : 0;
+		}
+	return open ? open : same;
+}
+
 enum entry_verdict choice_entry(const struct entry_facts *f)
 {
 	bool everywhere = (f->present & f->asked) == f->asked;

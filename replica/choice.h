@@ -58,6 +58,13 @@ int choice_record(int n, uint32_t asked, const int *have, const struct record *r
 		  uint32_t *bad, bool *conflict);
 
 /*
+ * Members in `of` (all have a valid record) that have seen the last change, as
+ * far as the records tell: of those of the highest generation the ones that
+ * say OPEN, if any does; else all of them.
+ */
+uint32_t choice_newest(uint32_t of, const struct record *rec);
+
+/*
  * An entry of a directory that is not the same on all mirrors. What is known:
  */
 struct entry_facts {

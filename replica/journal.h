@@ -15,7 +15,8 @@
  *
  * Locks: journal_append and journal_flush take the journal's own, which take
  * no other, and afterwards may eject (so they take sb_lock). Neither waits for
- * room: callers ask journal_wait_room first, with no lock held.
+ * room: whoever is about to change something has seen to it before, with no
+ * lock held (seal_make_room).
  */
 #ifndef REPLICA_JOURNAL_H
 #define REPLICA_JOURNAL_H

@@ -230,8 +230,6 @@ static int put(const struct journal_record *rec, void *arg)
 	};
 	struct recovery *r = arg;
 
-	if (!r->n_records || rec->lsn < r->lowest)
-		r->lowest = rec->lsn;
 	if (rec->lsn > r->highest)
 		r->highest = rec->lsn;
 	r->n_records++;

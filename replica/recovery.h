@@ -102,7 +102,7 @@ struct recovery {
 	struct map dirs;             /* id -> struct recovery_dir * */
 	struct recovery_name *name;  /* sorted by (dir, name); newest only */
 	size_t n_name, cap_name;
-	uint64_t lowest, highest;    /* lsn seen */
+	uint64_t highest;            /* lsn seen */
 	uint64_t n_records;
 	uint64_t floor;              /* newest COMMIT of everything */
 	bool blind;                  /* no mirror had a journal */
