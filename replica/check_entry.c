@@ -432,6 +432,7 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 	struct record rec = { .flags = RECORD_OPEN, .leaf_shift = LEAF_SHIFT, .type = t->type,
 			      .id = t->id };
 	struct file *f = file_get(c->v, node);
+	struct seen again;
 	uint32_t wrong;
 
 	if (!f)
@@ -439,8 +440,12 @@ static int settle_object(struct check *c, struct dir *d, const char *name, const
 	merged_record(c, s, have & c->sources, &rec, &newest);
 	pthread_rwlock_wrlock(&f->lock);
 	fresh = !f->loaded;
-	if (fresh)
+	if (fresh) {
 		load_from(c->v, f, &rec);
+	} else { /* it may have been sealed since it was looked at */
+		look(c, d->node, name, &again);
+		s = &again;
+	}
 	crashed = fresh && (rec.flags & RECORD_OPEN || recovery_file(c->v, t->id, rec.gen));
 	if (crashed)
 		r = recover_file(c, f, have);
