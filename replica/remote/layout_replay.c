@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Intents that the newest head does not cover: what a writer that died had begun.
+ *
+ * The next writer rolls them forward. Moves are applied to the state. Those of
+ * the last intent may not all be done: they were done one after the other, so the last one
+ * whose source is gone and whose destination is there tells how far it came; the
+ * rest is done by the next commit. What was to be uploaded is in doubt. What
+ * was to be deleted is deleted after the next head.
+ *
+ * A reader only looks up what may be where.
+ */
+#include "replica/remote/layout_priv.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "replica/base/log.h"
+
+static int read_intent(struct layout *l, uint64_t seq, struct remote_intent *in)
+{
+	char name[OBJECT_NAME_MAX], error[200] = "", *data;
+	size_t len;
+	int err;
+
+	object_name_intent(name, seq);
+	err = object_get(l, name, &data, &len);
+	if (err)
+		return err;
+	err = remote_intent_decode(data, len, in, error, sizeof(error));
+	free(data);
+	if (!err && in->seq != seq) {
+		remote_intent_clear(in);
+		err = -EBADMSG;
+		snprintf(error, sizeof(error), "it says that it is another one");
+	}
+	/* Nothing is begun before the intent is whole. */
+	if (err == -EBADMSG)
+		log_warn("remote: %s: %s: left out", name, error);
+	return err ? layout_failed(l, err, "%s: %s", name, *error ? error : strerror(-err)) : 0;
+}
+
+static bool has_moves(const struct remote_intent *in)
+{
+	size_t i;
+
+	for (i = 0; i < in->n; i++)
+		if (in->op[i].kind == INTENT_MOVE)
+			return true;
+	return false;
+}
+
+static bool is_aside(const char *object)
+{
+	return !strncmp(object, OBJECT_FOLDER_ASIDE "/", strlen(OBJECT_FOLDER_ASIDE) + 1);
+}
+
+/* Where in the tree an object of a move is. */
+static const char *tree_path(const struct intent_op *op, const char *object)
+{
+	return object_is_by_id(object) ? op->path : object;
+}
+
+/* ---- places ---- */
+
+/* 0 or -ENOENT, or trouble. */
+static int resolve(struct layout *l, const char *path, struct layout_dir **d, char name[256])
+{
+	const char *slash = strrchr(path, '/');
+	char above[LAYOUT_NAME_MAX];
+	int err;
+
+	snprintf(name, 256, "%s", slash ? slash + 1 : path);
+	if (!name_is_good(name) || strlen(path) >= sizeof(above))
+		return -ENOENT;
+	snprintf(above, sizeof(above), "%.*s", slash ? (int)(slash - path) : 0, path);
+	err = layout_dir_resolve(l, above, d);
+	if (err == -ENOTDIR || err == -ENAMETOOLONG || err == -EBADMSG)
+		err = -ENOENT;
+	return err;
+}
+
+static bool stands_for(struct layout_dir *d, const struct manifest_entry *e, const char *object)
+{
+	char name[LAYOUT_NAME_MAX] = "";
+
+	if (has_content(e))
+		content_name(d, e, name);
+	else if (e->type == TYPE_DIR && !d->hidden && !e->by_id && dir_path(d, e->name, name))
+		*name = '\0';
+	return !strcmp(name, object);
+}
+
+/* The entry at a path, if its content is that object. */
+static int find_entry(struct layout *l, const char *path, const char *object,
+		      struct layout_dir **d, char name[256], struct manifest_entry **e)
+{
+	int err = resolve(l, path, d, name);
+
+	if (err)
+		return err;
+	err = entry_get(l, *d, name, e);
+	if (!err && stands_for(*d, *e, object))
+		return 0;
+	layout_dir_put(l, *d);
+	return err && err != -EBADMSG ? err : -ENOENT;
+}
+
+/* It is not there any more, and nothing of it at the store is our business now. */
+static int forget_entry(struct layout *l, struct layout_dir *d, const char *name)
+{
+	struct layout_dir *child;
+	struct manifest_entry e;
+	int err;
+
+	err = layout_dir_open(l, d, name, &child);
+	if (!err) {
+		dir_forget(l, child);
+		dir_gone(l, child);
+		layout_dir_put(l, child);
+	} else if (err != -ENOTDIR && err != -EBADMSG) {
+		return err == -ENOENT ? 0 : err;
+	}
+	doubt_remove(l, doubt_find(d, name));
+	step_follow(l, d, name, NULL, NULL, 0);
+	err = entry_take(l, d, name, &e);
+	if (!err)
+		manifest_entry_clear(&e);
+	l->live.sets++;
+	return err;
+}
+
+/* ---- one operation ---- */
+
+static int replay_folder(struct layout *l, const struct intent_op *op)
+{
+	struct manifest_entry copy, *e;
+	struct layout_dir *d;
+	char name[256];
+	int err = resolve(l, op->path, &d, name);
+
+	if (err || op->entry.type != TYPE_DIR)
+		return err == -ENOENT ? 0 : err;
+	err = entry_get(l, d, name, &e);
+	if (err == -ENOENT)
+		err = manifest_entry_copy(&copy, &op->entry);
+	else
+		err = err ? err : 1;
+	if (!err) {
+		free(copy.name);
+		copy.name = strdup(name);
+		copy.dir = (struct manifest_ref){ 0 };
+		err = copy.name ? step_mkdir(l, d, &copy) : -ENOMEM;
+		if (!err)
+			err = entry_store(l, d, &copy);
+		else
+			manifest_entry_clear(&copy);
+		l->live.sets++;
+	}
+	layout_dir_put(l, d);
+	return err == 1 || err == -EBADMSG ? 0 : err;
+}
+
+/* What is new in the list, or came to another place in it, is in an intent, and perhaps done. */
+static void settle_steps(struct layout *l, bool done)
+{
+	struct step *s;
+
+	for (s = l->steps; s; s = s->next) {
+		s->done |= done && !s->noted;
+		s->noted = true;
+	}
+}
+
+/* The state knows nothing of it. */
+static int replay_stray(struct layout *l, const struct intent_op *op)
+{
+	struct step *s;
+	int err;
+
+	log_warn("remote: %s was moved to %s, and is not known", op->name, op->to);
+	step_claim(l, op->to, op->dir ? CLAIM_TREE : CLAIM_FILE);
+	err = step_translate(l, op->name, op->to);
+	if (err)
+		return err;
+	s = step_add(l, STEP_MOVE, op->name, op->to, op->path);
+	if (!s)
+		return -ENOMEM;
+	s->dir = op->dir;
+	s->size = UINT64_MAX;
+	l->live.sets++;
+	return 0;
+}
+
+static int take_moved(struct layout *l, const struct intent_op *op, struct limbo **x)
+{
+	struct manifest_entry *e;
+	struct layout_dir *d;
+	char name[256];
+	int err;
+
+	for (*x = l->limbo; *x; *x = (*x)->next)
+		if (!strcmp((*x)->object, op->name))
+			return 0;
+	err = find_entry(l, tree_path(op, op->name), op->name, &d, name, &e);
+	if (err)
+		return err;
+	err = take_out(l, d, name, x);
+	if (!err)
+		step_follow(l, d, name, NULL, NULL, (*x)->token);
+	layout_dir_put(l, d);
+	return err;
+}
+
+static int replay_move(struct layout *l, const struct intent_op *op)
+{
+	struct layout_dir *to;
+	struct limbo *x;
+	char name[256];
+	int err = take_moved(l, op, &x);
+
+	if (err)
+		return err == -ENOENT ? replay_stray(l, op) : err;
+	if (is_aside(op->to))
+		return put_aside(l, x, op->to);
+	err = resolve(l, tree_path(op, op->to), &to, name);
+	if (err)
+		return err == -ENOENT ? replay_stray(l, op) : err;
+	err = forget_entry(l, to, name);
+	if (!err)
+		err = put_in(l, x, to, name);
+	layout_dir_put(l, to);
+	return err;
+}
+
+static int replay_put(struct layout *l, const struct intent_op *op)
+{
+	struct manifest_entry *e;
+	struct layout_dir *d;
+	char name[256];
+	int err = find_entry(l, op->path, op->name, &d, name, &e);
+
+	/* An object that no entry has. By id: there may be one at another place. */
+	if (err == -ENOENT)
+		return object_is_by_id(op->name) ? 0 : step_delete(l, op->name, false, op->path);
+	if (err)
+		return err;
+	err = doubt_add(l, d, name);
+	layout_dir_put(l, d);
+	return err;
+}
+
+static int replay_delete(struct layout *l, const struct intent_op *op, bool early)
+{
+	struct manifest_entry *e;
+	struct layout_dir *d;
+	struct step *s;
+	char name[256];
+	int err = find_entry(l, op->path, op->name, &d, name, &e);
+
+	if (!err) {
+		if (e->type != TYPE_DIR)
+			err = forget_entry(l, d, name);
+		else
+			/* What is left below is looked at by whoever opened this. */
+			err = layout_remove(l, d, name);
+		layout_dir_put(l, d);
+	}
+	if (err && err != -ENOENT && err != -ENOTEMPTY)
+		return err;
+	s = step_add(l, STEP_DELETE, op->name, NULL, op->path);
+	if (!s)
+		return -ENOMEM;
+	s->dir = op->dir;
+	s->early = early;
+	l->live.sets++;
+	return 0;
+}
+
+/* ---- one intent ---- */
+
+static int replay_op(struct layout *l, const struct intent_op *op, bool ordered, bool done)
+{
+	int err;
+
+	if (op->kind == INTENT_MOVE)
+		err = replay_move(l, op);
+	else if (op->kind == INTENT_DELETE)
+		err = replay_delete(l, op, ordered);
+	else if (op->dir)
+		err = replay_folder(l, op);
+	else
+		err = replay_put(l, op);
+	settle_steps(l, done);
+	return err;
+}
+
+/* How many operations are done at least. */
+static int progress(struct layout *l, const struct remote_intent *in, size_t *done)
+{
+	uint64_t size;
+	size_t i;
+	int err;
+
+	for (i = in->n; i > 0; i--) {
+		const struct intent_op *op = &in->op[i - 1];
+
+		if (op->kind != INTENT_MOVE)
+			continue;
+		err = step_look(l, op->name, op->dir, &size);
+		if (err == -ENOENT) {
+			err = step_look(l, op->to, op->dir, &size);
+			if (!err)
+				break;
+		}
+		if (err && err != -ENOENT && err != -ENOTDIR && err != -EISDIR)
+			return err;
+	}
+	*done = i;
+	return 0;
+}
+
+static int replay_intent(struct layout *l, const struct remote_intent *in, bool last)
+{
+	bool ordered = has_moves(in);
+	size_t i, done = ordered ? in->n : 0;
+	int err = ordered && last ? progress(l, in, &done) : 0;
+
+	for (i = 0; !err && i < in->n; i++)
+		err = replay_op(l, &in->op[i], ordered, i < done);
+	return err;
+}
+
+/* Deletes of the newest head that may not be done: the last list of them counts. */
+static int redo_deletes(struct layout *l, const struct remote_intent *in)
+{
+	struct manifest_entry *e;
+	struct layout_dir *d;
+	struct step *s;
+	char name[256];
+	size_t i;
+	int err = 0;
+
+	for (s = l->steps; s; s = s->next)
+		s->done = true;
+	for (i = 0; !err && i < in->n; i++) {
+		const struct intent_op *op = &in->op[i];
+
+		if (op->kind != INTENT_DELETE)
+			continue;
+		err = find_entry(l, op->path, op->name, &d, name, &e);
+		if (!err) {
+			layout_dir_put(l, d);
+			continue;
+		}
+		if (err != -ENOENT)
+			break;
+		s = step_add(l, STEP_DELETE, op->name, NULL, op->path);
+		err = s ? 0 : -ENOMEM;
+		if (s) {
+			s->dir = op->dir;
+			s->due = s->noted = true;
+		}
+	}
+	return err;
+}
+
+static int replay_one(struct layout *l, uint64_t seq, bool last, bool take_over)
+{
+	struct remote_intent in;
+	int err = read_intent(l, seq, &in);
+
+	if (err)
+		return err == -EBADMSG || err == -ENOENT ? 0 : err;
+	if (seq > l->head.seq && !take_over && strcmp(in.writer, l->writer))
+		err = layout_failed(l, -EBUSY, "another writer (%s) has begun to write", in.writer);
+	else if (seq > l->head.seq)
+		err = replay_intent(l, &in, last);
+	else if (!has_moves(&in))
+		err = redo_deletes(l, &in);
+	remote_intent_clear(&in);
+	return err;
+}
+
+int layout_replay(struct layout *l, bool take_over)
+{
+	size_t n = 0, i;
+	int err = intents_list(l, &l->intent, &n);
+
+	l->n_intent = n;
+	if (!err && n && l->intent[n - 1] > l->last)
+		l->last = l->intent[n - 1];
+	for (i = 0; !err && i < n; i++)
+		if (l->intent[i] > l->before)
+			err = replay_one(l, l->intent[i], i == n - 1, take_over);
+	return err;
+}
+
+/* ---- readers ---- */
+
+int layout_beyond(struct layout *l)
+{
+	uint64_t *seq = NULL;
+	size_t n = 0, i;
+	int err = intents_list(l, &seq, &n);
+
+	l->beyond = err ? NULL : calloc(n + 1, sizeof(*l->beyond));
+	if (!err && !l->beyond)
+		err = -ENOMEM;
+	for (i = 0; !err && i < n; i++) {
+		if (seq[i] <= l->head.seq)
+			continue;
+		err = read_intent(l, seq[i], &l->beyond[l->n_beyond]);
+		if (!err)
+			l->n_beyond++;
+		else if (err == -EBADMSG || err == -ENOENT)
+			err = 0;
+	}
+	free(seq);
+	return err;
+}
+
+/* Calls fn with each operation beyond the head, until it returns non-zero. */
+static int each_beyond(struct layout *l, int (*fn)(const struct intent_op *op, void *arg), void *arg)
+{
+	size_t i, k;
+	int r = 0;
+
+	for (i = 0; !r && i < l->n_beyond; i++)
+		for (k = 0; !r && k < l->beyond[i].n; k++)
+			r = fn(&l->beyond[i].op[k], arg);
+	return r;
+}
+
+/* A name on its way through the moves. */
+struct track {
+	char *name;
+	unsigned n;                 /* places still to be passed */
+	const struct manifest_entry *found;
+};
+
+static int track_move(struct track *t, const char *from, const char *to)
+{
+	char *next = name_translate(t->name, from, to);
+
+	if (!next)
+		return 0;
+	free(t->name);
+	t->name = next;
+	return 1;
+}
+
+static int track_path(const struct intent_op *op, void *arg)
+{
+	struct track *t = arg;
+
+	if (op->kind == INTENT_MOVE)
+		track_move(t, tree_path(op, op->name), tree_path(op, op->to));
+	else if (op->kind == INTENT_PUT && !op->dir && !strcmp(op->path, t->name))
+		t->found = &op->entry;
+	return 0;
+}
+
+const struct manifest_entry *layout_maybe(struct layout *l, const char *path)
+{
+	struct track t = { .name = strdup(path) };
+
+	if (t.name)
+		each_beyond(l, track_path, &t);
+	free(t.name);
+	return t.found;
+}
+
+static int track_object(const struct intent_op *op, void *arg)
+{
+	struct track *t = arg;
+
+	if (op->kind != INTENT_MOVE || !track_move(t, op->name, op->to))
+		return 0;
+	return t->n-- == 0;
+}
+
+int layout_elsewhere(struct layout *l, const char *object, unsigned n, char out[LAYOUT_NAME_MAX])
+{
+	struct track t = { .name = strdup(object), .n = n };
+	int found = t.name ? each_beyond(l, track_object, &t) : 0;
+
+	if (found)
+		snprintf(out, LAYOUT_NAME_MAX, "%s", t.name);
+	free(t.name);
+	return found ? 0 : -ENOENT;
+}
