@@ -20,6 +20,7 @@
 
 #include "replica/base/exitcode.h"
 #include "replica/base/log.h"
+#include "replica/remote/remote.h"
 #include "replica/resync.h"
 
 #ifdef HAVE_CONFIG_H
@@ -140,6 +141,8 @@ static int serve(struct mount *m, const sigset_t *set)
 		r = ctl_start(m);
 	if (r == 0)
 		r = resync_start(m->v);
+	if (r == 0)
+		r = remotes_start(m->v);
 	if (r < 0) {
 		session_unmount(m);
 	} else {

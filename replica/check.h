@@ -27,6 +27,7 @@ struct check {
 	struct scrub_stats *stats;                     /* may be NULL */
 	void (*finding)(const struct scrub_finding *f, void *arg); /* may be NULL */
 	void *arg;
+	char remote[64];     /* source -2 of a report: the remote that the last leaf came from */
 };
 
 /* The ordinary check of a request in flight: shallow, heals, no callbacks. */

@@ -19,9 +19,11 @@
 #include "replica/choice.h"
 #include "replica/intent.h"
 #include "replica/recover.h"
+#include "replica/remote/remote.h"
 #include "replica/tree.h"
 
 #define WINDOW 256u
+#define SOURCE_REMOTE (-2)   /* of a leaf: no mirror, a remote */
 
 static __thread const struct check *scope;
 
@@ -55,7 +57,7 @@ struct window {
 	size_t got[MAX_MIRRORS];    /* bytes read */
 	int err[MAX_MIRRORS];
 	uint8_t *good;              /* n leaves */
-	int8_t source[WINDOW];      /* member taken, -1 lost */
+	int8_t source[WINDOW];      /* member taken, -1 lost, SOURCE_REMOTE */
 	uint16_t repair[WINDOW];    /* members to repair */
 	uint16_t older[WINDOW];     /* of these, with an older version: not damaged */
 };
@@ -421,6 +423,45 @@ static void report_lost(struct window *w, unsigned i)
 	check_report(w->c, FIND_LEAF, path, off, len, -1, -1, "no copy matches its hash", "lost");
 }
 
+/* Leaves i..i+n-1, which no mirror has, from a remote; each by its hash. */
+static void rescue_run(struct window *w, unsigned i, unsigned n)
+{
+	CLEANUP_FREE uint8_t *buf = malloc((size_t)n << LEAF_SHIFT);
+	struct volume *v = w->c->v;
+	char source[64];
+
+	if (!buf || remotes_fetch(v, w->f->node, w->f->id, w->first + i, w->f->size, n, buf,
+				  source, sizeof(source)) < 0)
+		return;
+	for (unsigned k = 0; k < n; k++) {
+		size_t at = (size_t)(i + k) << LEAF_SHIFT;
+		size_t want = w->bytes - at < LEAF_SIZE ? w->bytes - at : LEAF_SIZE;
+		const uint8_t *leaf = buf + ((size_t)k << LEAF_SHIFT);
+
+		if (hash_leaf(w->f->id, w->first + i + k, leaf, want) !=
+		    leaves_get(w->f, w->first + i + k))
+			continue;
+		memcpy(w->good + at, leaf, LEAF_SIZE);
+		w->source[i + k] = SOURCE_REMOTE;
+		w->repair[i + k] = (uint16_t)w->c->mask;
+	}
+	snprintf(w->c->remote, sizeof(w->c->remote), "%s", source);
+}
+
+/* A hash that is not known by the mirrors proves nothing: such a leaf stays lost. */
+static void rescue(struct window *w)
+{
+	if (!remotes_any(w->c->v) || w->rc)
+		return;
+	for (unsigned i = 0, n; i < w->n; i += n ? n : 1) {
+		for (n = 0; i + n < w->n && w->source[i + n] == -1 &&
+			    leaves_ready(w->f, w->first + i + n, 1);)
+			n++;
+		if (n)
+			rescue_run(w, i, n);
+	}
+}
+
 int check_window(struct check *c, struct file *f, uint64_t first, unsigned n,
 		 struct recover *rc, uint8_t *out)
 {
@@ -443,11 +484,8 @@ int check_window(struct check *c, struct file *f, uint64_t first, unsigned n,
 		if (!rc && !leaves_ready(f, first + i, 1)) {
 			w.source[i] = -1;
 			w.repair[i] = 0;
-			r = -EIO;
-			report_lost(&w, i);
 		} else if (choose_leaf(&w, i)) {
-			r = -EIO;
-			report_lost(&w, i);
+			w.source[i] = -1;
 			if (rc)
 				leaves_set(f, first + i, recover_lost(rc, first + i));
 		} else if (rc) {
@@ -457,6 +495,12 @@ int check_window(struct check *c, struct file *f, uint64_t first, unsigned n,
 							   LEAF_SIZE));
 		}
 	}
+	rescue(&w);
+	for (unsigned i = 0; i < n; i++)
+		if (w.source[i] == -1) {
+			r = -EIO;
+			report_lost(&w, i);
+		}
 	repair_window(&w);
 	if (out && r == 0)
 		memcpy(out, w.good, (size_t)n << LEAF_SHIFT);

@@ -63,7 +63,7 @@ void check_report(struct check *c, enum finding_kind kind, const char *path, uin
 	}
 
 	f.member = member >= 0 ? volume_path(v, member) : NULL;
-	f.source = source >= 0 ? volume_path(v, source) : NULL;
+	f.source = source >= 0 ? volume_path(v, source) : source < -1 ? c->remote : NULL;
 	snprintf(f.item, sizeof(f.item), "%s", info->item);
 	f.item[1] = kind == FIND_NAMES ? 'd' : type_letter(c->type);
 	if (strcmp(action, "lost") == 0)

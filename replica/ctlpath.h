@@ -28,7 +28,22 @@
 #define CTL_COMMAND "command"
 #define CTL_STATUS "status"
 #define CTL_SCRUB "scrub"
+#define CTL_REMOTE_ADD "remote-add"
+#define CTL_REMOTE_REMOVE "remote-remove"
+#define CTL_REMOTE_PROBE "remote-probe"
+#define CTL_REMOTE_LIST "remote-list"
+#define CTL_REMOTE_PAUSE "remote-pause"
+#define CTL_REMOTE_RESUME "remote-resume"
+#define CTL_REMOTE_RELEASE "remote-release"
+#define CTL_REMOTE_WAIT "remote-wait"
 #define CTL_PATH "path"
+#define CTL_NAME "name"             /* of a remote */
+#define CTL_DEFINITION "definition" /* text, as remote_def_encode makes it */
+#define CTL_ADOPT "adopt"
+#define CTL_TIMEOUT "timeout"       /* ms; none: for ever */
+#define CTL_REMOTES "remotes"       /* array in the results of status and remote-list */
+#define CTL_LEVEL "level"           /* of a line of the probe: ok, warning, failed */
+#define CTL_LINE "line"
 #define CTL_PROGRESS "progress"
 #define CTL_FINDING "finding"
 #define CTL_RESULT "result"

@@ -75,6 +75,7 @@ struct file {
 	_Atomic int64_t atime;   /* ns, set by reading, to be stored; 0: none */
 
 	_Atomic bool queued;     /* seal lock: in the seal queue */
+	int64_t restless;        /* seal lock: ms, since when it does not rest; 0: it does */
 	struct file *next;       /* in it */
 };
 

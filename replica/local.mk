@@ -77,6 +77,116 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/recovery_places.c \
 	%D%/recovery_places.h \
 	%D%/recovery_plan.c \
+	%D%/remote/brake.c \
+	%D%/remote/brake.h \
+	%D%/remote/fetch.c \
+	%D%/remote/http.c \
+	%D%/remote/http.h \
+	%D%/remote/http_answer.c \
+	%D%/remote/http_answer.h \
+	%D%/remote/http_priv.h \
+	%D%/remote/http_transfer.c \
+	%D%/remote/layout.h \
+	%D%/remote/layout_check.c \
+	%D%/remote/layout_commit.c \
+	%D%/remote/layout_dir.c \
+	%D%/remote/layout_edit.c \
+	%D%/remote/layout_encode.c \
+	%D%/remote/layout_find.c \
+	%D%/remote/layout_head.c \
+	%D%/remote/layout_intent.c \
+	%D%/remote/layout_io.c \
+	%D%/remote/layout_move.c \
+	%D%/remote/layout_open.c \
+	%D%/remote/layout_page.c \
+	%D%/remote/layout_priv.h \
+	%D%/remote/layout_put.c \
+	%D%/remote/layout_replay.c \
+	%D%/remote/layout_retire.c \
+	%D%/remote/layout_step.c \
+	%D%/remote/ledger.c \
+	%D%/remote/ledger.h \
+	%D%/remote/ledger_disk.c \
+	%D%/remote/ledger_log.c \
+	%D%/remote/ledger_log.h \
+	%D%/remote/ledger_marks.c \
+	%D%/remote/ledger_marks.h \
+	%D%/remote/ledger_priv.h \
+	%D%/remote/link.c \
+	%D%/remote/local.c \
+	%D%/remote/local.h \
+	%D%/remote/look.c \
+	%D%/remote/look.h \
+	%D%/remote/manifest.c \
+	%D%/remote/manifest.h \
+	%D%/remote/manifest_entry.c \
+	%D%/remote/manifest_json.c \
+	%D%/remote/manifest_json.h \
+	%D%/remote/manifest_objects.c \
+	%D%/remote/manifest_text.c \
+	%D%/remote/manifest_text.h \
+	%D%/remote/moves.c \
+	%D%/remote/note.c \
+	%D%/remote/object_name.c \
+	%D%/remote/object_name.h \
+	%D%/remote/probe.c \
+	%D%/remote/probe_body.c \
+	%D%/remote/probe_priv.h \
+	%D%/remote/probe_step.c \
+	%D%/remote/rate.c \
+	%D%/remote/rate.h \
+	%D%/remote/reader.c \
+	%D%/remote/remote.c \
+	%D%/remote/remote.h \
+	%D%/remote/remote_def.c \
+	%D%/remote/remote_def.h \
+	%D%/remote/remote_def_files.c \
+	%D%/remote/remote_people.c \
+	%D%/remote/remote_priv.h \
+	%D%/remote/remote_secret.c \
+	%D%/remote/remote_url.c \
+	%D%/remote/restore.c \
+	%D%/remote/restore.h \
+	%D%/remote/restore_file.c \
+	%D%/remote/restore_job.h \
+	%D%/remote/restore_keep.c \
+	%D%/remote/restore_link.c \
+	%D%/remote/restore_meta.c \
+	%D%/remote/restore_mirror.c \
+	%D%/remote/restore_origin.c \
+	%D%/remote/restore_priv.h \
+	%D%/remote/restore_read.c \
+	%D%/remote/restore_slot.c \
+	%D%/remote/retry.c \
+	%D%/remote/retry.h \
+	%D%/remote/settle.c \
+	%D%/remote/settle.h \
+	%D%/remote/sigv4.c \
+	%D%/remote/sigv4.h \
+	%D%/remote/source.c \
+	%D%/remote/state.c \
+	%D%/remote/store.c \
+	%D%/remote/store.h \
+	%D%/remote/store_dav.c \
+	%D%/remote/store_dav.h \
+	%D%/remote/store_dav_come.c \
+	%D%/remote/store_dav_make.c \
+	%D%/remote/store_priv.h \
+	%D%/remote/store_propfind.c \
+	%D%/remote/store_propfind.h \
+	%D%/remote/store_req.c \
+	%D%/remote/store_s3.c \
+	%D%/remote/store_s3.h \
+	%D%/remote/store_s3_list.c \
+	%D%/remote/store_s3_parts.c \
+	%D%/remote/store_s3_word.c \
+	%D%/remote/store_word.c \
+	%D%/remote/store_xml.c \
+	%D%/remote/sweep.c \
+	%D%/remote/sync.c \
+	%D%/remote/sync_priv.h \
+	%D%/remote/sync_round.c \
+	%D%/remote/uploader.c \
 	%D%/resync.c \
 	%D%/resync.h \
 	%D%/scrub.c \
@@ -100,4 +210,5 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/volume_open.c \
 	%D%/walk.h
 
-REPLICA_LIBS = %D%/libreplica.a $(XXHASH_LIBS)
+REPLICA_LIBS = %D%/libreplica.a $(XXHASH_LIBS) $(CURL_LIBS) $(SODIUM_LIBS) $(EXPAT_LIBS) \
+	$(JANSSON_LIBS)

@@ -17,6 +17,7 @@
 #include "replica/check.h"
 #include "replica/dirfd.h"
 #include "replica/intent.h"
+#include "replica/remote/remote.h"
 #include "replica/resync.h"
 #include "replica/seal.h"
 #include "replica/tree.h"
@@ -193,6 +194,8 @@ static int remove_locked(struct volume *v, struct dir *d, const char *name, uint
 		if (last)
 			tree_set_flag(v, node, NODE_DELETED);
 		tree_drop_name(v, d->node, name);
+		if (isdir)
+			remotes_removed_dir(v, tree_node(v, node)->id);
 		resync_touched(v, d->node);
 	}
 	dir_changed(v, d); /* the record says OPEN, whatever came of it */
@@ -277,6 +280,24 @@ static void unlock_stripes(pthread_rwlock_t *held[2])
 	pthread_rwlock_unlock(held[0]);
 }
 
+/* Marks below a directory go with it; the names of files are looked at anyway. */
+static void tell_remotes(struct rename *r)
+{
+	const uint8_t dir = TYPE_OF(S_IFDIR);
+	const struct node *n = tree_node(r->v, r->node);
+	const struct node *x = r->victim ? tree_node(r->v, r->victim) : NULL;
+	bool exchange = r->flags & RENAME_EXCHANGE;
+	char from[4352], to[4352];
+
+	if (!remotes_any(r->v) || (n->type != dir && !(exchange && x->type == dir)))
+		return;
+	tree_path_of(r->v, r->from->node, r->name, from, sizeof(from));
+	tree_path_of(r->v, r->to->node, r->new_name, to, sizeof(to));
+	if (!exchange && x && r->last)
+		remotes_removed_dir(r->v, x->id);
+	remotes_renamed(r->v, from, to, exchange);
+}
+
 static void account(struct rename *r)
 {
 	struct volume *v = r->v;
@@ -295,6 +316,7 @@ static void account(struct rename *r)
 			tree_set_flag(v, r->victim, NODE_DELETED);
 		tree_move_name(v, r->from->node, r->name, r->to->node, r->new_name);
 	}
+	tell_remotes(r);
 	resync_touched(v, r->from->node);
 	resync_touched(v, r->to->node);
 	resync_moved(v, r->node);

@@ -16,10 +16,12 @@
 #include "replica/intent.h"
 #include "replica/journal.h"
 #include "replica/recovery.h"
+#include "replica/remote/remote.h"
 #include "replica/resync.h"
 #include "replica/tree.h"
 
 #define RETRY_MS 30000
+#define RESTLESS_MS 30000 /* what does not come to rest is told to the remotes as often */
 
 struct seal {
 	pthread_mutex_t batch_lock;
@@ -103,6 +105,19 @@ static uint64_t tail_of(const struct seal *s, uint64_t head)
 	return head;
 }
 
+/* A file that is always written to is never sealed, but is to get to the remotes. */
+static void note_restless(struct volume *v, struct file *f)
+{
+	int64_t now = clock_ms();
+
+	if (!remotes_any(v))
+		return;
+	if (f->restless && now - f->restless >= RESTLESS_MS)
+		remotes_note(v, f->node);
+	if (!f->restless || now - f->restless >= RESTLESS_MS)
+		f->restless = now;
+}
+
 /* Takes what has come to rest off the queue. */
 static int collect(struct volume *v, bool all, struct batch *b)
 {
@@ -124,11 +139,13 @@ static int collect(struct volume *v, bool all, struct batch *b)
 		struct file *f = *p;
 
 		if (atomic_load(&f->changed_at) > rest) {
+			note_restless(v, f);
 			p = &f->next;
 			continue;
 		}
 		*p = f->next;
 		f->queued = false;
+		f->restless = 0;
 		s->n--;
 		b->file[b->n_files++] = f;
 	}
@@ -197,6 +214,18 @@ static void prepare(struct volume *v, struct batch *b)
 		b->dir_changes[i] = b->dir[i]->changes;
 		pthread_mutex_unlock(&b->dir[i]->lock);
 	}
+}
+
+/* The sync that makes the batch durable covers what the remotes have to know of it. */
+static void note_batch(struct volume *v, const struct batch *b)
+{
+	if (!remotes_any(v))
+		return;
+	for (size_t i = 0; i < b->n_files; i++)
+		remotes_note(v, b->file[i]->node);
+	for (size_t i = 0; i < b->n_dirs; i++)
+		remotes_note(v, b->dir[i]->node);
+	remotes_flush(v);
 }
 
 /* The rest of the leaf hashes, of files that did not change meanwhile. */
@@ -480,6 +509,7 @@ static int run_batch(struct volume *v, bool all)
 
 	if (r == 0 && (b.n_files || b.n_dirs)) {
 		prepare(v, &b);
+		note_batch(v, &b);
 		r = sync_mirrors(v);
 		if (r == 0)
 			move_tail(v, b.tail);

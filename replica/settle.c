@@ -14,6 +14,7 @@
 #include "replica/base/log.h"
 #include "replica/check.h"
 #include "replica/ops.h"
+#include "replica/remote/remote.h"
 #include "replica/seal.h"
 #include "replica/tree.h"
 #include "replica/walk.h"
@@ -90,6 +91,7 @@ static int settle_dirs(struct settle *s)
 			s->left++;
 			continue;
 		}
+		remotes_note(v, node);
 		if (tree_node(v, node)->type == TYPE_OF(S_IFDIR)) {
 			check_node(&s->c, node);
 			walk_unsealed(&s->c, node);
@@ -117,10 +119,16 @@ static int settle_files(struct settle *s)
 
 		if (atomic_load(&v->stopping))
 			return -EINTR;
-		if (recovery_is_done(v, id))
+		if (recovery_is_done(v, id) && !remotes_any(v))
 			continue;
 		if (find(v, f->path, id, &node) < 0) {
-			s->left++;
+			s->left += !recovery_is_done(v, id);
+			remotes_note_all(v);
+			continue;
+		}
+		remotes_note(v, node);
+		if (recovery_is_done(v, id)) {
+			tree_unref(v, node);
 			continue;
 		}
 		r = walk_one(&s->c, node);
@@ -184,7 +192,10 @@ static int settle_all(struct volume *v)
 	/* Renamed, or removed, or linked to a name that nobody noted: only a look
 	 * at all of the names can tell. */
 	if (r == 0 && (s.left || v->recovery->blind || atomic_load(&v->recovery->unlinked)))
+	{
+		remotes_note_all(v);
 		r = walk_tree(&s.c, NULL, NODE_ROOT);
+	}
 	forget_names(v, &s);
 	if (r == 0 && !v->opt.read_only)
 		r = finish(v);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "replica/base/log.h"
+#include "replica/remote/remote.h"
 
 static const char *const counter_name[CNT_MAX] = {
 	[CNT_LEAVES_BAD] = "leaves_bad",
@@ -193,6 +194,7 @@ int volume_admit(struct volume *v, int m)
 
 		event_log_attach(&v->events, m, v->m[m].dotfd);
 		event_emit(&v->events, &e);
+		remotes_joined(v);
 	}
 	return r;
 }

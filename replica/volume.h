@@ -103,6 +103,7 @@ struct resync;
 struct journal;
 struct recovery;
 struct dirfd_cache;
+struct remotes;
 
 struct volume {
 	struct volume_options opt;
@@ -132,6 +133,8 @@ struct volume {
 	_Atomic uint64_t noted;       /* end of the journal records that a sync waits for */
 	struct recovery *recovery;  /* after an unclean end, until it is settled */
 	struct dirfd_cache *dirfds;
+	struct remotes *remotes;      /* see remote/remote.h */
+	_Atomic bool has_remotes;     /* glanced at by each change */
 };
 
 void volume_options_default(struct volume_options *o);

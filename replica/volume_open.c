@@ -26,6 +26,7 @@
 #include "replica/init.h"
 #include "replica/journal.h"
 #include "replica/recovery.h"
+#include "replica/remote/remote.h"
 #include "replica/resync.h"
 #include "replica/seal.h"
 #include "replica/tree.h"
@@ -307,6 +308,8 @@ static int start_parts(struct volume *v)
 		r = seal_init(v);
 	if (r == 0)
 		r = resync_init(v);
+	if (r == 0)
+		r = remotes_init(v);
 	return r;
 }
 
@@ -340,6 +343,7 @@ static struct volume *volume_alloc(const struct volume_options *o)
 
 static void volume_free(struct volume *v)
 {
+	remotes_fini(v);
 	resync_fini(v);
 	seal_fini(v);
 	tree_destroy(v);
@@ -480,6 +484,7 @@ int volume_close(struct volume *v)
 	int r = 0;
 
 	atomic_store(&v->stopping, true);
+	remotes_stop(v);
 	seal_stop(v); /* it notes for the resync what it seals */
 	resync_fini(v);
 	if (!v->opt.read_only) {

@@ -51,6 +51,7 @@ mkdir "$SANITIZER_LOGS" || exit 99
 MOUNTS=()  # mount points, volumes and plain filesystems alike
 LOOPS=()   # loop devices
 DAEMONS=() # pids of mirrorfs processes
+BEFORE_CLEANUP=() # functions to call when all is to be undone, first
 
 # --- saying how it went ------------------------------------------------------
 
@@ -345,11 +346,14 @@ is_child() {
 }
 
 cleanup() {
-	local status=$? pid loop
+	local status=$? pid loop undo
 	! is_child || return "$status"
 	trap - EXIT INT TERM HUP
 	set +e
 	cd /
+	for undo in ${BEFORE_CLEANUP[@]+"${BEFORE_CLEANUP[@]}"}; do
+		"$undo"
+	done
 	# Volumes before the filesystems below them: the daemon holds those.
 	for pid in ${DAEMONS[@]+"${DAEMONS[@]}"}; do
 		stop_daemon "$pid"

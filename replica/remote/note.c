@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What the engine tells of changes, as marks on the ledgers. Called with locks
+ * of the engine held: nothing here waits for the network or calls back.
+ */
+#include "replica/remote/remote_priv.h"
+
+#include <string.h>
+
+#include "replica/object.h"
+#include "replica/tree.h"
+
+/* "" for the root, as ledgers have it. */
+static void path_of(struct volume *v, uint32_t node, char out[LAYOUT_NAME_MAX])
+{
+	tree_path(v, node, out, LAYOUT_NAME_MAX);
+	if (strcmp(out, ".") == 0)
+		*out = '\0';
+}
+
+void note_node(struct volume *v, struct ledger *l, uint32_t node)
+{
+	char path[LAYOUT_NAME_MAX], name[NAME_MAX_LEN + 1];
+	uint32_t parent;
+
+	if (tree_node(v, node)->flags & NODE_DELETED)
+		return;
+	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR)) {
+		path_of(v, node, path);
+		ledger_mark_dir(l, tree_node(v, node)->id, path, MARK_ATTRS | MARK_NAMES);
+	}
+	for (unsigned k = 0; tree_position_at(v, node, k, &parent, name); k++) {
+		path_of(v, parent, path);
+		ledger_mark_entry(l, tree_node(v, parent)->id, path, name);
+	}
+}
+
+void remotes_note(struct volume *v, uint32_t node)
+{
+	struct remotes *all = v->remotes;
+
+	if (!remotes_any(v))
+		return;
+	pthread_rwlock_rdlock(&all->list);
+	for (size_t i = 0; i < all->n; i++)
+		note_node(v, all->r[i]->ledger, node);
+	pthread_rwlock_unlock(&all->list);
+}
+
+void remotes_note_all(struct volume *v)
+{
+	struct remotes *all = v->remotes;
+
+	if (!remotes_any(v))
+		return;
+	pthread_rwlock_rdlock(&all->list);
+	for (size_t i = 0; i < all->n; i++)
+		ledger_mark_dir(all->r[i]->ledger, ROOT_ID, "", MARK_ATTRS | MARK_BELOW);
+	pthread_rwlock_unlock(&all->list);
+}
+
+void remotes_flush(struct volume *v)
+{
+	struct remotes *all = v->remotes;
+
+	if (!remotes_any(v))
+		return;
+	pthread_rwlock_rdlock(&all->list);
+	for (size_t i = 0; i < all->n; i++)
+		ledger_flush(all->r[i]->ledger);
+	pthread_rwlock_unlock(&all->list);
+}
+
+void remotes_renamed(struct volume *v, const char *from, const char *to, bool exchange)
+{
+	struct remotes *all = v->remotes;
+
+	if (!remotes_any(v))
+		return;
+	pthread_rwlock_rdlock(&all->list);
+	for (size_t i = 0; i < all->n; i++)
+		if (exchange)
+			ledger_exchanged(all->r[i]->ledger, from, to);
+		else
+			ledger_renamed(all->r[i]->ledger, from, to);
+	pthread_rwlock_unlock(&all->list);
+}
+
+void remotes_removed_dir(struct volume *v, uint64_t id)
+{
+	struct remotes *all = v->remotes;
+
+	if (!remotes_any(v))
+		return;
+	pthread_rwlock_rdlock(&all->list);
+	for (size_t i = 0; i < all->n; i++)
+		ledger_removed(all->r[i]->ledger, id);
+	pthread_rwlock_unlock(&all->list);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One remote of a mounted volume. `lock` guards what others look at; what is
+ * marked so belongs to the remote's own thread.
+ *
+ * Locks: remotes.list (shared by all who use a remote) -> remote.lock; both below all
+ * locks of the engine, for the sealing notes changes with them held. A ledger has its own, below these.
+ */
+#ifndef REPLICA_REMOTE_REMOTE_PRIV_H
+#define REPLICA_REMOTE_REMOTE_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "replica/base/map.h"
+#include "replica/remote/brake.h"
+#include "replica/remote/layout.h"
+#include "replica/remote/ledger.h"
+#include "replica/remote/remote.h"
+#include "replica/remote/retry.h"
+#include "replica/remote/settle.h"
+
+#define RATE_SLOTS 60
+
+struct reader;
+
+struct remote {
+	struct volume *v;
+	struct ledger *ledger;
+	struct reader *reader;       /* the read fall-back's own way to the server */
+	pthread_t thread;
+	bool running;
+
+	pthread_mutex_t lock;        /* down to `the thread's own` */
+	pthread_cond_t wake;
+	struct remote_def def;
+	enum remote_state state;
+	bool stop;                   /* the thread is to end */
+	bool kick;                   /* a person wants it to try again now */
+	bool released;               /* a person has released the brake */
+	char error[512];
+	int64_t error_at;            /* s, real time */
+	int64_t next_try;            /* ms, monotonic; 0: none */
+	char url[512];
+	uint64_t todo_files, todo_bytes;
+	bool counting;
+	uint64_t held_changes;
+	uint64_t sent_files, sent_bytes, deleted, mended;
+	uint64_t head, remote_files, remote_bytes;
+	int64_t head_time;
+	uint64_t rate[RATE_SLOTS];   /* bytes a second, by second */
+	int64_t rate_at;
+	char scrub[64];
+
+	/* the thread's own */
+	struct remote_secret secret;
+	struct store *store;
+	struct store_caps caps;
+	struct layout *layout;
+	struct retry retry;
+	struct brake brake;
+	struct settle_list unsettled;
+	_Atomic uint64_t n_unsettled; /* for the status */
+	struct map restless;         /* places of files that changed while they were sent */
+	struct sweep *sweep;
+	bool probed;                 /* caps are of this server */
+	uint64_t last_head;          /* as stored in the state file */
+	int64_t stored_at;           /* ms, when that was last written */
+	int64_t not_before;          /* ms: no round earlier, if only what was left is to be done */
+	uint64_t seen_seq;           /* of the ledger, at the last round */
+	bool suspicious;             /* the session before ended uncleanly: paths may be wrong */
+};
+
+struct remotes {
+	pthread_mutex_t adding;      /* one at a time; taken before the list */
+	pthread_rwlock_t list;
+	struct remote *r[REMOTE_MAX];
+	size_t n;
+	bool started;
+};
+
+/* One remote, with its ledger, no thread yet. */
+int remote_make(struct volume *v, const struct remote_def *def, struct remote **out);
+int remote_start(struct remote *r);
+void remote_end(struct remote *r);       /* its thread */
+void remote_forget(struct remote *r);
+
+int64_t remote_now_ms(void);       /* monotonic */
+/* The thread is to leave off: end, pause, or a change of the definition. */
+bool remote_stopping(void *r);
+void remote_set_state(struct remote *r, enum remote_state s);
+/* A failure that waiting or a person may mend: says it, waits as is due, and returns true to try
+ * again; false: leave off. what: for people; result: of store.h. */
+bool remote_trouble(struct remote *r, int result, const char *what);
+/* Something answered. */
+void remote_went_well(struct remote *r);
+void remote_note_error(struct remote *r, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Durably, with the definition. */
+void remote_set_held(struct remote *r, bool held);
+/* Bytes went up, for the rate. */
+void remote_sent(struct remote *r, uint64_t bytes);
+
+/* uploader.c: the thread. */
+void *uploader_main(void *remote);
+/* Credentials, store, probe, layout. 0, or what store.h says, with the reason in r->error. */
+int uploader_connect(struct remote *r);
+void uploader_disconnect(struct remote *r);
+
+/* sync.c: one round: what the ledger has is looked at and brought to the remote. */
+int sync_round(struct remote *r);
+/* Whether r is to be tried again; waits first. For errors of the layout. */
+bool sync_again(struct remote *r, int *result);
+
+/* state.c: what is kept of the thread's own between mounts. */
+int state_load(struct remote *r);
+int state_store(struct remote *r);
+
+/* sweep.c: the slow scrub. Does a little; false: nothing to do now. */
+bool sweep_step(struct remote *r);
+void sweep_free(struct remote *r);
+/* Before the layout is closed. */
+void sweep_leave(struct remote *r);
+void sweep_resume(struct remote *r, const char *cursor);
+bool sweep_cursor(struct remote *r, char out[LAYOUT_NAME_MAX]);
+
+/* reader.c */
+int reader_open(struct remote *r);
+void reader_close(struct remote *r);
+int reader_fetch(struct remote *r, const char *path, uint64_t id, uint64_t off, uint64_t len,
+		 void *buf);
+
+/* note.c: marks for a node, on one ledger. */
+void note_node(struct volume *v, struct ledger *l, uint32_t node);
+
+#endif

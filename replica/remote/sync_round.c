@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A round: marks are taken from the ledger and made a tree of places to look at,
+ * the survey, the brake, the moves, the walk, commits. What could not be done
+ * is marked again; what is given up by a stop counts again as a whole.
+ */
+#include "replica/remote/sync_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "replica/base/log.h"
+#include "replica/tree.h"
+#include "replica/walk.h"
+
+#define COMMIT_CHANGES 1000
+#define COMMIT_BYTES (256ull << 20)
+#define LEFT_MS 15000      /* what could not be done now is not asked for at once again */
+
+/* Results that say something of the tree at the remote, not of the way to it. */
+static bool is_answer(int r)
+{
+	return r >= 0 || r == -ENOENT || r == -EBADMSG || r == -ENOMEM || r == -ENOTDIR;
+}
+
+bool sync_again(struct remote *r, int *result)
+{
+	if (is_answer(*result)) {
+		if (*result == 0)
+			remote_went_well(r);
+		return false;
+	}
+	if (remote_trouble(r, *result, layout_error(r->layout)))
+		return true;
+	*result = -ECANCELED;
+	return false;
+}
+
+/* ---- commits ---- */
+
+static void put_done(void *arg, struct layout_dir *d, const char *name, int result,
+		     const char *error)
+{
+	struct sync *s = arg;
+	char path[LAYOUT_NAME_MAX];
+
+	if (result == 0) {
+		pthread_mutex_lock(&s->r->lock);
+		s->r->sent_files++;
+		s->r->todo_files -= s->r->todo_files > 0;
+		pthread_mutex_unlock(&s->r->lock);
+		return;
+	}
+	if (result == -ESTALE)
+		map_set(&s->r->restless, sync_place(d, name), 1);
+	layout_dir_path(d, path, sizeof(path));
+	if (layout_dir_id(d) == LAYOUT_LINKS_ID)
+		sync_leave_inode(s, strtoull(name, NULL, 16));
+	else
+		sync_leave(s, layout_dir_id(d), path, name, result, error);
+}
+
+static void stored(void *arg, const char *object, uint64_t size, struct layout_dir *d,
+		   const char *name)
+{
+	struct sync *s = arg;
+	char path[LAYOUT_NAME_MAX] = "";
+	int64_t due = clock_ns() / 1000000 + (int64_t)s->r->def.settle_s * 1000;
+
+	if (d)
+		layout_dir_path(d, path, sizeof(path));
+	settle_add(&s->r->unsettled, object, size, due, path, d && name ? name : "");
+	atomic_store(&s->r->n_unsettled, s->r->unsettled.n);
+	remote_sent(s->r, size);
+}
+
+static unsigned parallel(void *arg, int result)
+{
+	struct sync *s = arg;
+
+	return retry_parallel(&s->r->retry, result, s->r->def.connections);
+}
+
+static void tell_head(struct remote *r)
+{
+	const struct remote_head *h = layout_head(r->layout);
+
+	pthread_mutex_lock(&r->lock);
+	r->head = h->seq;
+	r->head_time = h->time;
+	r->remote_files = h->files;
+	r->remote_bytes = h->bytes;
+	pthread_mutex_unlock(&r->lock);
+}
+
+int sync_commit(struct sync *s)
+{
+	struct layout_run run = { .parallel = parallel, .done = put_done, .stored = stored,
+				  .arg = s };
+	struct layout_staged staged;
+	int r;
+
+	layout_staged(s->l, &staged);
+	do {
+		r = layout_commit(s->l, &run);
+		if (r == -ENOENT) /* nothing that waiting mends: the prefix is gone */
+			r = -EAGAIN;
+	} while (sync_again(s->r, &r));
+	tell_head(s->r);
+	if (r == 0) {
+		brake_count(&s->r->brake, remote_now_ms(), staged.removes);
+		pthread_mutex_lock(&s->r->lock);
+		s->r->deleted += staged.removes;
+		pthread_mutex_unlock(&s->r->lock);
+	}
+	return r;
+}
+
+int sync_maybe_commit(struct sync *s)
+{
+	struct layout_staged g;
+
+	if (s->survey)
+		return 0;
+	layout_staged(s->l, &g);
+	if (g.puts + g.moves + g.removes + g.sets < COMMIT_CHANGES && g.put_bytes < COMMIT_BYTES)
+		return 0;
+	return sync_commit(s);
+}
+
+/* ---- the round ---- */
+
+/* The directory of a mark by where it was, or by its id. */
+static int resolve(struct sync *s, const struct mark *m, char *path, size_t size)
+{
+	uint32_t node = 0;
+	int r = walk_resolve(s->v, m->path, &node);
+
+	if (r == 0 && tree_node(s->v, node)->id != m->id) {
+		tree_unref(s->v, node);
+		r = -ENOENT;
+	}
+	if (r == -ENOENT || r == -ENOTDIR) {
+		node = tree_find_id(s->v, m->id);
+		r = node && tree_names(s->v, node) ? 0 : -ENOENT;
+	}
+	if (r == 0) {
+		tree_path(s->v, node, path, size);
+		if (strcmp(path, ".") == 0)
+			*path = '\0';
+	}
+	if (node)
+		tree_unref(s->v, node);
+	return r;
+}
+
+static int look_mark(struct sync *s, const struct mark *m)
+{
+	char path[LAYOUT_NAME_MAX];
+	struct look *k;
+	int r = resolve(s, m, path, sizeof(path));
+
+	if (r == -ENOENT) {
+		/* Removed or moved, and nobody said so: only a look at all can tell. */
+		log_info("remote %s: %s is not there any more: everything is compared",
+			 s->r->def.name, *m->path ? m->path : "a directory");
+		s->looks->flags |= MARK_BELOW;
+		return 0;
+	}
+	if (r < 0) { /* it cannot be read just now */
+		sync_leave(s, m->id, m->path, "", r, NULL);
+		return 0;
+	}
+	k = look_at(s->looks, path);
+	if (!k)
+		return -ENOMEM;
+	k->flags |= m->flags;
+	for (size_t i = 0; i < m->n_names; i++)
+		if (*m->name[i] && !look_make(k, m->name[i]))
+			return -ENOMEM;
+		else if (!*m->name[i])
+			k->flags |= MARK_NAMES | MARK_ENTRIES;
+	return 0;
+}
+
+static int sync_root(struct sync *s)
+{
+	struct layout_dir *root = layout_root(s->l);
+	struct manifest_entry mine = { 0 };
+	struct entry e = { .node = NODE_ROOT };
+	int r = op_getattr(s->v, NODE_ROOT, &e.st);
+
+	if (r == 0)
+		r = local_entry(s->v, &e, "", &mine);
+	if (r == 0 && !s->survey && !manifest_entry_same(&mine, &layout_head(s->l)->attrs))
+		r = layout_set_root(s->l, &mine);
+	manifest_entry_clear(&mine);
+	if (r == 0)
+		r = sync_dir(s, NODE_ROOT, root, s->looks, 0);
+	layout_dir_put(s->l, root);
+	return r;
+}
+
+static void tell_todo(struct sync *s, bool counting)
+{
+	pthread_mutex_lock(&s->r->lock);
+	s->r->todo_files = s->files;
+	s->r->todo_bytes = s->bytes;
+	s->r->counting = counting;
+	pthread_mutex_unlock(&s->r->lock);
+}
+
+/* A person releases it for what is asked at that time, and all of it is done. */
+static void apply_brake(struct sync *s)
+{
+	struct remote *r = s->r;
+	bool held, released;
+
+	pthread_mutex_lock(&r->lock);
+	held = r->def.held;
+	released = r->released;
+	r->released = false;
+	pthread_mutex_unlock(&r->lock);
+	if (released) {
+		brake_reset(&r->brake);
+		held = false;
+	} else if (!held && brake_holds(&r->brake, remote_now_ms(), s->destroyed,
+					layout_head(s->l)->files, r->def.brake_percent,
+					r->def.brake_files)) {
+		held = true;
+		log_warn("remote %s: %llu files are to be deleted or overwritten, of %llu there: "
+			 "held until `mirrorctl remote release`; new files go on", r->def.name,
+			 (unsigned long long)s->destroyed,
+			 (unsigned long long)layout_head(s->l)->files);
+	}
+	s->held = held;
+	remote_set_held(r, held);
+}
+
+static int run(struct sync *s)
+{
+	int r;
+
+	s->survey = true;
+	tell_todo(s, true);
+	r = sync_root(s);
+	if (r == 0)
+		r = moves_match(s);
+	tell_todo(s, false);
+	s->survey = false;
+	if (r < 0)
+		return r;
+	apply_brake(s);
+	remote_set_state(s->r, s->held ? REMOTE_HELD : REMOTE_UPLOADING);
+	if (!s->held)
+		r = moves_do(s);
+	if (r == 0)
+		r = sync_root(s);
+	return r < 0 ? r : sync_commit(s);
+}
+
+static void oldest(struct sync *s, const struct mark *m, size_t n)
+{
+	s->seq = n ? m[0].seq : 0;
+	s->since = n ? m[0].since : 0;
+	for (size_t i = 1; i < n; i++) {
+		if (m[i].seq < s->seq)
+			s->seq = m[i].seq;
+		if (m[i].since < s->since)
+			s->since = m[i].since;
+	}
+}
+
+/* All of it counts again. */
+static void give_back(struct remote *r, struct mark *m, size_t n)
+{
+	bool *again = malloc(n + 1);
+
+	if (again)
+		memset(again, true, n);
+	else
+		ledger_mark_dir(r->ledger, ROOT_ID, "", MARK_BELOW);
+	ledger_done(r->ledger, m, n, again);
+	free(again);
+}
+
+int sync_round(struct remote *r)
+{
+	struct sync s = { .v = r->v, .r = r, .l = r->layout };
+	struct mark *marks = NULL;
+	size_t n = 0;
+	int e;
+
+	r->seen_seq = ledger_seq(r->ledger);
+	e = ledger_take(r->ledger, &marks, &n);
+	if (e < 0)
+		return e;
+	oldest(&s, marks, n);
+	s.looks = look_new();
+	e = s.looks ? 0 : -ENOMEM;
+	for (size_t i = 0; e == 0 && i < n; i++)
+		e = look_mark(&s, &marks[i]);
+	if (e == 0)
+		e = run(&s);
+	moves_free(&s);
+	look_free(s.looks);
+	if (e < 0)
+		give_back(r, marks, n);
+	else
+		ledger_done(r->ledger, marks, n, NULL);
+	r->not_before = 0;
+	if (s.left) {
+		r->not_before = remote_now_ms() + LEFT_MS;
+		r->seen_seq = ledger_seq(r->ledger);
+	}
+	pthread_mutex_lock(&r->lock);
+	r->held_changes = s.held_changes;
+	r->todo_files = r->todo_bytes = 0;
+	pthread_mutex_unlock(&r->lock);
+	return e;
+}

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The thread of a remote: waits until there is something to do, connects, works
+ * through the ledger, looks again at what was stored, scrubs a little. All waiting for
+ * the network and for people is in remote_trouble(): what calls it is straight
+ * code that tries again.
+ */
+#include "replica/remote/remote_priv.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "replica/base/io.h"
+#include "replica/base/log.h"
+
+#define POLL_MS 1000
+#define PERSON_MS 600000   /* a person may have mended the server without telling us */
+#define STORE_MS 60000     /* between writes of the state file, while there is news */
+
+static void until(struct timespec *ts, int64_t ms)
+{
+	clock_gettime(CLOCK_MONOTONIC, ts);
+	ts->tv_sec += ms / 1000;
+	ts->tv_nsec += (long)(ms % 1000) * 1000000;
+	ts->tv_sec += ts->tv_nsec / 1000000000;
+	ts->tv_nsec %= 1000000000;
+}
+
+/* r->lock held. */
+static void nap(struct remote *r, int64_t ms)
+{
+	struct timespec ts;
+
+	until(&ts, ms);
+	pthread_cond_timedwait(&r->wake, &r->lock, &ts);
+}
+
+/* ---- trouble ---- */
+
+static const struct {
+	enum retry_kind kind;
+	enum remote_state state;
+} states[] = {
+	{ RETRY_LATER, REMOTE_WAITING },
+	{ RETRY_AUTH, REMOTE_AUTH },
+	{ RETRY_MISCONFIGURED, REMOTE_MISCONFIGURED },
+	{ RETRY_CONFLICT, REMOTE_CONFLICT },
+};
+
+static enum remote_state state_of(enum retry_kind kind)
+{
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+		if (states[i].kind == kind)
+			return states[i].state;
+	return REMOTE_WAITING;
+}
+
+/* When the files that a person would mend were last changed. */
+static int64_t files_changed(const struct remote *r)
+{
+	const char *path[] = { r->def.credentials, r->def.ca };
+	int64_t sum = 0;
+	struct stat st;
+
+	for (size_t i = 0; i < 2; i++)
+		if (path[i] && stat(path[i], &st) == 0)
+			sum += (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec +
+				(int64_t)st.st_ino;
+	return sum;
+}
+
+bool remote_trouble(struct remote *r, int result, const char *what)
+{
+	enum retry_kind kind = retry_kind(result);
+	int64_t ms, end, files = files_changed(r);
+	int64_t asked = r->store ? store_retry_after(r->store) : -1;
+	bool go;
+
+	if (kind == RETRY_STOP || remote_stopping(r))
+		return false;
+	remote_note_error(r, "%s", what && *what ? what : strerror(-result));
+	if (kind == RETRY_LATER) {
+		uint64_t random;
+
+		io_random(&random, sizeof(random));
+		ms = retry_delay(&r->retry, asked, random);
+		settle_hurry(&r->unsettled, clock_ns() / 1000000);
+		if (r->store)
+			store_next_endpoint(r->store);
+	} else {
+		ms = PERSON_MS;
+		log_error("remote %s: stopped (%s) until `mirrorctl remote release`: %s",
+			  r->def.name, remote_state_name(state_of(kind)), r->error);
+	}
+	remote_set_state(r, state_of(kind));
+	end = remote_now_ms() + ms;
+	pthread_mutex_lock(&r->lock);
+	r->next_try = end;
+	while (!r->stop && !r->def.paused && !r->kick && remote_now_ms() < end) {
+		nap(r, end - remote_now_ms() < POLL_MS ? end - remote_now_ms() : POLL_MS);
+		if (kind != RETRY_LATER && files_changed(r) != files)
+			break;
+	}
+	r->next_try = 0;
+	r->kick = false;
+	go = !r->stop && !r->def.paused;
+	pthread_mutex_unlock(&r->lock);
+	/* A person's change is seen with a new connection only. */
+	return go && (kind == RETRY_LATER || !r->layout);
+}
+
+void remote_went_well(struct remote *r)
+{
+	if (r->retry.failures)
+		log_info("remote %s: answers again", r->def.name);
+	retry_success(&r->retry);
+	if (r->state == REMOTE_WAITING || r->state == REMOTE_AUTH ||
+	    r->state == REMOTE_MISCONFIGURED || r->state == REMOTE_CONFLICT)
+		remote_set_state(r, REMOTE_UPLOADING);
+}
+
+/* ---- connecting ---- */
+
+static void say(void *arg, enum probe_level level, const char *line)
+{
+	struct remote *r = arg;
+
+	if (level == PROBE_FAIL)
+		remote_note_error(r, "%s", line);
+	else if (level == PROBE_WARN)
+		log_warn("remote %s: %s", r->def.name, line);
+}
+
+static int load_secret(struct remote *r)
+{
+	char error[REMOTE_SAY_MAX];
+	int e;
+
+	remote_secret_wipe(&r->secret);
+	if (!r->def.credentials)
+		return 0;
+	e = remote_secret_load(r->def.credentials, r->def.kind, &r->secret, error, sizeof(error));
+	if (e < 0)
+		remote_note_error(r, "%s", error);
+	return e < 0 ? -EACCES : 0;
+}
+
+static int open_layout(struct remote *r)
+{
+	struct layout_options o = { .volume = r->v->sb.volume_id, .writer = r->def.writer,
+				    .create = true, .stop = remote_stopping, .stop_arg = r };
+	char error[LAYOUT_ERROR_MAX] = "";
+	int e = layout_open(r->store, &o, &r->layout, error);
+
+	if (e < 0 && e != -ECANCELED)
+		remote_note_error(r, "%s", *error ? error : strerror(-e));
+	return e;
+}
+
+/* What is there is older than what we wrote, or nothing: someone took it away. */
+static void compare_heads(struct remote *r)
+{
+	const struct remote_head *h = layout_head(r->layout);
+
+	if (h->seq == 0 || h->seq < r->last_head) {
+		if (h->seq < r->last_head)
+			log_warn("remote %s: head %" PRIu64 " is there, not %" PRIu64
+				 ": everything is compared", r->def.name, h->seq, r->last_head);
+		ledger_mark_dir(r->ledger, ROOT_ID, "", MARK_ATTRS | MARK_BELOW);
+	}
+}
+
+int uploader_connect(struct remote *r)
+{
+	int e = load_secret(r);
+
+	if (e == 0)
+		e = store_open(&r->def, &r->secret, &r->store);
+	if (e == 0) {
+		store_stop(r->store, remote_stopping, r);
+		if (r->probed)
+			store_use(r->store, &r->caps);
+		e = store_probe(r->store, r->probed, &r->caps, say, r);
+	}
+	if (e == 0) {
+		store_use(r->store, &r->caps);
+		r->probed = true;
+		e = open_layout(r);
+	}
+	if (e < 0) {
+		uploader_disconnect(r);
+		return e;
+	}
+	compare_heads(r);
+	remote_went_well(r);
+	return 0;
+}
+
+void uploader_disconnect(struct remote *r)
+{
+	sweep_leave(r);
+	if (r->layout)
+		layout_close(r->layout);
+	if (r->store)
+		store_close(r->store);
+	r->layout = NULL;
+	r->store = NULL;
+	remote_secret_wipe(&r->secret);
+}
+
+static int connect_until(struct remote *r)
+{
+	int e;
+
+	remote_set_state(r, REMOTE_STARTING);
+	do {
+		char why[512];
+
+		e = uploader_connect(r);
+		snprintf(why, sizeof(why), "%s", r->error);
+		if (e == 0)
+			return 0;
+		if (!remote_trouble(r, e, why))
+			return -ECANCELED;
+	} while (1);
+}
+
+/* ---- what was stored is looked at again ---- */
+
+/* Whether the item is still what the remote should have. */
+static bool is_current(struct remote *r, const struct settle_item *i, struct layout_dir **d)
+{
+	const struct manifest_entry *e;
+	char object[LAYOUT_NAME_MAX];
+
+	if (layout_dir_resolve(r->layout, i->dir, d) < 0)
+		return false;
+	if (!*i->name)
+		return true;
+	if (layout_find(r->layout, *d, i->name, &e) < 0 || e->link || e->size != i->size)
+		return false;
+	layout_content(r->layout, *d, e, object);
+	return strcmp(object, i->object) == 0;
+}
+
+static void mend(struct remote *r, const struct settle_item *i, const char *what)
+{
+	struct layout_dir *d = NULL;
+
+	if (!is_current(r, i, &d)) {
+		if (d)
+			layout_dir_put(r->layout, d);
+		return;
+	}
+	remote_note_error(r, "%s: acknowledged, and now %s: sent again", i->object, what);
+	if (*i->name && layout_spoil(r->layout, d, i->name) == 0) {
+		ledger_mark_entry(r->ledger, layout_dir_id(d), i->dir, i->name);
+	} else if (!*i->name) {
+		layout_rewrite(r->layout, d);
+		ledger_mark_dir(r->ledger, layout_dir_id(d), i->dir, MARK_ATTRS);
+	}
+	pthread_mutex_lock(&r->lock);
+	r->mended++;
+	pthread_mutex_unlock(&r->lock);
+	layout_dir_put(r->layout, d);
+}
+
+static int look_again(struct remote *r)
+{
+	const struct settle_item *i;
+
+	while ((i = settle_due(&r->unsettled, clock_ns() / 1000000))) {
+		struct store_op op = { .verb = STORE_HEAD, .name = i->object };
+		int e;
+
+		if (remote_stopping(r))
+			return -ECANCELED;
+		e = store_run(r->store, &op);
+		if (e == -ENOENT)
+			mend(r, i, "it is not there");
+		else if (e < 0)
+			return e;
+		else if (op.size != UINT64_MAX && op.size != i->size)
+			mend(r, i, "it has another size");
+		settle_pop(&r->unsettled);
+		atomic_store(&r->n_unsettled, r->unsettled.n);
+	}
+	return 0;
+}
+
+/* ---- the loop ---- */
+
+static bool marks_wait(struct remote *r)
+{
+	struct ledger_stats s;
+
+	ledger_stats(r->ledger, &s);
+	if (!s.dirs && !s.all)
+		return false;
+	return ledger_seq(r->ledger) != r->seen_seq || remote_now_ms() >= r->not_before;
+}
+
+static bool has_work(struct remote *r)
+{
+	return marks_wait(r) || !r->layout || settle_due(&r->unsettled, clock_ns() / 1000000);
+}
+
+static void rest(struct remote *r)
+{
+	bool paused, held;
+
+	pthread_mutex_lock(&r->lock);
+	paused = r->def.paused;
+	held = r->def.held;
+	pthread_mutex_unlock(&r->lock);
+	if (paused && r->store)
+		uploader_disconnect(r);
+	remote_set_state(r, paused ? REMOTE_PAUSED : held ? REMOTE_HELD : REMOTE_IDLE);
+	if (remote_now_ms() - r->stored_at > STORE_MS)
+		state_store(r);
+	if (!paused && r->layout && sweep_step(r))
+		return;
+	pthread_mutex_lock(&r->lock);
+	if (!r->stop && !r->kick)
+		nap(r, POLL_MS);
+	r->kick = false;
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void work(struct remote *r)
+{
+	int e = r->layout ? 0 : connect_until(r);
+
+	if (e == 0)
+		e = look_again(r);
+	if (e == 0) {
+		remote_set_state(r, REMOTE_UPLOADING);
+		e = sync_round(r);
+	}
+	if (e == 0) {
+		const struct remote_head *h = layout_head(r->layout);
+
+		if (h->seq > r->last_head)
+			r->last_head = h->seq;
+		return;
+	}
+	/* Whatever was staged is looked for again, over a new connection. */
+	uploader_disconnect(r);
+	if (e != -ECANCELED)
+		remote_trouble(r, e, strerror(-e));
+}
+
+void *uploader_main(void *arg)
+{
+	struct remote *r = arg;
+
+	state_load(r);
+	while (1) {
+		bool stop, paused;
+
+		pthread_mutex_lock(&r->lock);
+		stop = r->stop;
+		paused = r->def.paused;
+		pthread_mutex_unlock(&r->lock);
+		if (stop)
+			break;
+		if (!paused && has_work(r))
+			work(r);
+		else
+			rest(r);
+	}
+	state_store(r);
+	sweep_free(r);
+	uploader_disconnect(r);
+	remote_set_state(r, REMOTE_STOPPED);
+	return NULL;
+}
