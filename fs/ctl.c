@@ -2,12 +2,11 @@
 /*
  * The control socket: see replica/ctlpath.h for the place and the protocol.
  * One thread listens, one serves each connection. Only root and the owner of
- * the mount are heard.
+ * the mount are heard. The commands are in ctl_*.c.
  */
-#include "fs/mount.h"
+#include "fs/ctl.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,10 +17,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "replica/recovery.h"
+#include "replica/base/cleanup.h"
 #include "replica/base/log.h"
 #include "replica/ctlpath.h"
-#include "replica/scrub.h"
 
 #define MAX_CLIENTS 16
 
@@ -37,184 +35,85 @@ static struct {
 
 /* ---- messages ---- */
 
-static int send_json(int fd, json_t *msg)
+static int send_all(int fd, const char *text, size_t len)
 {
-	char *text = msg ? json_dumps(msg, JSON_COMPACT) : NULL;
-	size_t len;
-	int r = -ENOMEM;
-
-	json_decref(msg);
-	if (!text)
-		return r;
-	len = strlen(text);
-	text[len] = '\n';
-	r = 0;
-	for (size_t done = 0; done < len + 1;) {
-		ssize_t n = send(fd, text + done, len + 1 - done, MSG_NOSIGNAL);
+	while (len > 0) {
+		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0) {
-			r = -EPIPE;
-			break;
-		}
-		done += (size_t)n;
+		if (n <= 0)
+			return -EPIPE;
+		text += n;
+		len -= (size_t)n;
 	}
-	free(text);
-	return r;
+	return 0;
 }
 
-static int send_error(int fd, int err, const char *what)
+int ctl_send(int fd, json_t *msg)
 {
-	return send_json(fd, json_pack("{s:s, s:i}", CTL_ERROR, what, CTL_ERRNO, -err));
+	CLEANUP_FREE char *text = msg ? json_dumps(msg, JSON_COMPACT) : NULL;
+	size_t len;
+
+	json_decref(msg);
+	if (!text)
+		return -ENOMEM;
+	len = strlen(text);
+	text[len] = '\n'; /* in place of the zero: the length counts from here */
+	return send_all(fd, text, len + 1);
 }
 
-static json_t *json_text(const char *text)
+int ctl_send_error(int fd, int err, const char *what)
 {
-	char *safe = text ? ctlpath_escape(text) : NULL;
-	json_t *j = safe ? json_string(safe) : json_null();
-
-	free(safe);
-	return j;
+	return ctl_send(fd, json_pack("{s:o, s:i}", CTL_ERROR, ctl_line(what), CTL_ERRNO, -err));
 }
 
-static json_t *json_count(uint64_t n)
+void ctl_tell(struct ctl_client *c, const char *kind, json_t *body)
 {
-	return json_integer((json_int_t)n);
-}
-
-/* ---- status ---- */
-
-static json_t *mirror_json(struct volume *v, int m)
-{
-	char reason[128] = "", id[UUID_TEXT];
-	enum member_state s = volume_member(v, m, reason);
-	json_t *j = json_object();
-	struct statvfs sv;
-
-	uuid_format(v->sb.members[m].id, id);
-	json_object_set_new(j, "path", json_text(volume_path(v, m)));
-	json_object_set_new(j, "id", json_string(id));
-	json_object_set_new(j, "state", json_string(member_state_name(s)));
-	json_object_set_new(j, "reason", *reason ? json_text(reason) : json_null());
-	if (v->m[m].rootfd >= 0 && fstatvfs(v->m[m].rootfd, &sv) == 0) {
-		json_object_set_new(j, "free", json_count(sv.f_bavail * sv.f_frsize));
-		json_object_set_new(j, "size", json_count(sv.f_blocks * sv.f_frsize));
-	}
-	return j;
-}
-
-static json_t *status_json(struct volume *v)
-{
-	json_t *j = json_object(), *mirrors = json_array(), *counters = json_object();
-	struct timespec now;
-	char id[UUID_TEXT];
-
-	uuid_format(v->sb.volume_id, id);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	for (unsigned m = 0; m < v->n; m++)
-		if (volume_member(v, (int)m, NULL) != MEMBER_REMOVED)
-			json_array_append_new(mirrors, mirror_json(v, (int)m));
-	for (int c = 0; c < CNT_MAX; c++)
-		json_object_set_new(counters, volume_counter_name(c),
-				    json_count(atomic_load(&v->counter[c])));
-	json_object_set_new(j, "volume", json_string(id));
-	json_object_set_new(j, "mountpoint", json_text(the_mount.opt.mountpoint));
-	json_object_set_new(j, "health", json_string(volume_health(v)));
-	json_object_set_new(j, "recovering", json_boolean(recovery_pending(v)));
-	json_object_set_new(j, "epoch", json_count(v->sb.epoch));
-	json_object_set_new(j, "mirrors", mirrors);
-	json_object_set_new(j, "counters", counters);
-	json_object_set_new(j, "inodes", json_count(tree_count(v)));
-	json_object_set_new(j, "uptime", json_integer(now.tv_sec - v->opened.tv_sec));
-	return j;
-}
-
-static int do_status(int fd, json_t *req)
-{
-	(void)req;
-	return send_json(fd, json_pack("{s:o}", CTL_RESULT, status_json(vol())));
-}
-
-/* ---- scrub ---- */
-
-static json_t *stats_json(const struct scrub_stats *s)
-{
-	json_t *j = json_object();
-
-	json_object_set_new(j, "dirs", json_count(s->dirs));
-	json_object_set_new(j, "files", json_count(s->files));
-	json_object_set_new(j, "bytes", json_count(s->bytes));
-	json_object_set_new(j, "total_bytes", json_count(s->total_bytes));
-	json_object_set_new(j, "found", json_count(s->found));
-	json_object_set_new(j, "corrected", json_count(s->corrected));
-	json_object_set_new(j, "uncorrected", json_count(s->uncorrected));
-	json_object_set_new(j, "failed", json_count(s->failed));
-	return j;
-}
-
-struct client {
-	int fd;
-	bool gone;
-};
-
-static int on_progress(const struct scrub_stats *s, const char *path, void *arg)
-{
-	struct client *c = arg;
-	json_t *j = stats_json(s);
-
-	json_object_set_new(j, "path", json_text(path));
-	if (send_json(c->fd, json_pack("{s:o}", CTL_PROGRESS, j)) < 0)
+	if (ctl_send(c->fd, json_pack("{s:o}", kind, body)) < 0)
 		c->gone = true;
+}
+
+bool ctl_unwanted(const struct ctl_client *c)
+{
 	return c->gone || atomic_load(&server.stop);
 }
 
-static void on_finding(const struct scrub_finding *f, void *arg)
+json_t *ctl_path(const char *path)
 {
-	struct client *c = arg;
-	json_t *j = json_object();
+	CLEANUP_FREE char *safe = path ? ctlpath_escape(path) : NULL;
 
-	json_object_set_new(j, "path", json_text(f->path));
-	json_object_set_new(j, "item", json_string(f->item));
-	json_object_set_new(j, "off", json_count(f->off));
-	json_object_set_new(j, "len", json_count(f->len));
-	json_object_set_new(j, "member", json_text(f->member));
-	json_object_set_new(j, "found", json_text(f->found));
-	json_object_set_new(j, "source", json_text(f->source));
-	json_object_set_new(j, "action", json_string(f->action));
-	if (send_json(c->fd, json_pack("{s:o}", CTL_FINDING, j)) < 0)
-		c->gone = true;
+	return safe ? json_string(safe) : json_null();
 }
 
-static int do_scrub(int fd, json_t *req)
+json_t *ctl_line(const char *line)
 {
-	const char *given = json_string_value(json_object_get(req, CTL_PATH));
-	struct client c = { .fd = fd };
-	struct scrub_options opt = { .resync = true, .progress = on_progress,
-				     .finding = on_finding, .arg = &c };
-	struct scrub_stats stats = { 0 };
-	char *path = strdup(given ? given : "");
-	int r = path ? ctlpath_unescape(path) : -ENOMEM;
+	CLEANUP_FREE char *safe = line ? ctlpath_printable(line) : NULL;
 
-	opt.path = path;
-	if (r == 0)
-		r = scrub_run(vol(), &opt, &stats);
-	free(path);
-	if (r == -EBUSY)
-		return send_error(fd, r, "a scrub is running already");
-	if (r < 0)
-		return send_error(fd, r, strerror(-r));
-	return send_json(fd, json_pack("{s:o}", CTL_RESULT, stats_json(&stats)));
+	return safe ? json_string(safe) : json_null();
+}
+
+json_t *ctl_count(uint64_t n)
+{
+	return json_integer((json_int_t)n);
 }
 
 /* ---- connections ---- */
 
 static const struct {
 	const char *name;
-	int (*run)(int fd, json_t *req);
+	ctl_command *run;
 } commands[] = {
-	{ CTL_STATUS, do_status },
-	{ CTL_SCRUB, do_scrub },
+	{ CTL_STATUS, ctl_status },
+	{ CTL_SCRUB, ctl_scrub },
+	{ CTL_REMOTE_ADD, ctl_remote_add },
+	{ CTL_REMOTE_REMOVE, ctl_remote_remove },
+	{ CTL_REMOTE_PROBE, ctl_remote_probe },
+	{ CTL_REMOTE_LIST, ctl_remote_list },
+	{ CTL_REMOTE_PAUSE, ctl_remote_pause },
+	{ CTL_REMOTE_RESUME, ctl_remote_resume },
+	{ CTL_REMOTE_RELEASE, ctl_remote_release },
+	{ CTL_REMOTE_WAIT, ctl_remote_wait },
 };
 
 static int run_command(int fd, json_t *req)
@@ -224,7 +123,7 @@ static int run_command(int fd, json_t *req)
 	for (size_t i = 0; name && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (strcmp(name, commands[i].name) == 0)
 			return commands[i].run(fd, req);
-	return send_error(fd, -EINVAL, "unknown command");
+	return ctl_send_error(fd, -EINVAL, "unknown command");
 }
 
 /* One line of at most CTL_LINE_MAX bytes; the caller frees it. */
@@ -279,15 +178,15 @@ static void *serve_client(void *arg)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	if (!may_ask(fd)) {
-		send_error(fd, -EPERM, "only root and the owner of the mount may ask");
-	} else if (send_json(fd, json_pack("{s:i, s:i}", CTL_HELLO, 1, CTL_VERSION,
+		ctl_send_error(fd, -EPERM, "only root and the owner of the mount may ask");
+	} else if (ctl_send(fd, json_pack("{s:i, s:i}", CTL_HELLO, 1, CTL_VERSION,
 					   CTL_PROTOCOL)) == 0 &&
 		   (line = read_line(fd))) {
 		req = json_loads(line, 0, NULL);
 		if (req)
 			run_command(fd, req);
 		else
-			send_error(fd, -EINVAL, "not a JSON request");
+			ctl_send_error(fd, -EINVAL, "not a JSON request");
 		json_decref(req);
 		free(line);
 	}

@@ -4,6 +4,9 @@
 noinst_LIBRARIES += %D%/libfront.a
 %C%_libfront_a_SOURCES = \
 	%D%/ctl.c \
+	%D%/ctl.h \
+	%D%/ctl_remote.c \
+	%D%/ctl_status.c \
 	%D%/h_attr.c \
 	%D%/h_dir.c \
 	%D%/h_file.c \

@@ -8,6 +8,7 @@
 #include "replica/base/log.h"
 #include "tools/client.h"
 #include "tools/output.h"
+#include "tools/show_remote.h"
 
 static const struct output_row volume_rows[] = {
 	{ "health", "health", OUTPUT_TEXT },
@@ -27,7 +28,7 @@ static const struct output_row mirror_rows[] = {
 
 #define N_ROWS(rows) (sizeof(rows) / sizeof((rows)[0]))
 
-static int print_text(const json_t *status)
+static int print_text(const json_t *status, const char *mnt)
 {
 	int r = output_lines(stdout, status, volume_rows, N_ROWS(volume_rows));
 
@@ -36,6 +37,8 @@ static int print_text(const json_t *status)
 	if (r == 0)
 		r = output_table(stdout, json_object_get(status, "mirrors"), mirror_rows,
 				 N_ROWS(mirror_rows));
+	if (r == 0)
+		r = show_remotes(stdout, json_object_get(status, CTL_REMOTES), mnt);
 	if (r == 0)
 		output_nonzero(stdout, json_object_get(status, "counters"));
 	return r;
@@ -57,7 +60,7 @@ int cmd_status(const struct command *self, const struct ctl_options *o, int n, c
 	client_close(&c);
 	if (r < 0)
 		return EXIT_CTL_FAIL;
-	r = o->json ? output_json(stdout, status) : print_text(status);
+	r = o->json ? output_json(stdout, status) : print_text(status, where.point);
 	json_decref(status);
 	if (r < 0)
 		log_err(r, "print the status");

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * mirrorctl: the table of commands, --help and --version; nothing else. Each
- * command is a row here and a file cmd_<name>.c.
+ * command is a row here and a function in a file cmd_<name>.c; those of two
+ * words share the file of the first.
  */
 #include "tools/ctl.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "replica/base/exitcode.h"
 #include "replica/base/log.h"
+
+#define SYNOPSIS_WIDE 100
 
 static const struct command commands[] = {
 	{ "init", "DIR DIR...", "make a volume out of mirror directories", "Anq",
@@ -23,31 +25,57 @@ static const struct command commands[] = {
 	{ "repair", "[PATH...] DIR DIR...",
 	  "read and verify the mirrors of a volume that is not mounted, and heal them",
 	  "nviJqP", EXIT_FSCK_USAGE, EXIT_FSCK_ERROR, cmd_repair },
+	{ "remote add", "MNT NAME URL...", "send a mounted volume to a server from now on",
+	  "KCTRcudsbfyFa", EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_remote_add },
+	{ "remote remove", "MNT NAME", "forget a remote; what it holds stays there", "",
+	  EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_remote_remove },
+	{ "remote probe", "MNT [NAME]", "try what the server of a remote can do", "",
+	  EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_remote_probe },
+	{ "remote list", "MNT [NAME]", "show the remotes of a mounted volume", "J",
+	  EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_remote_list },
+	{ "remote pause", "MNT [NAME]", "send nothing for a while", "",
+	  EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_remote_pause },
+	{ "remote resume", "MNT [NAME]", "go on after a pause", "",
+	  EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_remote_resume },
+	{ "remote release", "MNT NAME", "let held deletes and overwrites through; try again now",
+	  "", EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_remote_release },
+	{ "wait", "MNT|PATH", "wait until all that is written by now is at a remote", "NtP",
+	  EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_wait },
+	{ "restore", "REMOTE NEWMIRROR [PATH]", "make a mirror out of a remote alone", "KCTRcdnP",
+	  EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_restore },
+	{ "ls", "REMOTE [PATH]", "list a directory as a remote holds it", "KCTRl",
+	  EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_ls },
+	{ "cat", "REMOTE PATH", "write a file as a remote holds it to standard output", "KCTR",
+	  EXIT_CTL_USAGE, EXIT_CTL_FAIL, cmd_cat },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-int ctl_usage(const struct command *c, const char *fmt, ...)
+/* One that takes many options says so here; its own --help lists them. */
+static void print_row(const struct command *c)
 {
-	char text[1024];
-	va_list ap;
+	char synopsis[512];
 
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	log_error("%s: %s (see mirrorctl %s --help)", c->name, text, c->name);
-	return c->usage;
+	options_synopsis(c, synopsis, sizeof(synopsis));
+	printf("  %s%s %s\n        %s\n", c->name,
+	       strlen(synopsis) > SYNOPSIS_WIDE ? " [OPTION...]" : synopsis, c->args, c->help);
 }
 
-static void print_help(void)
+/* Whether the command is word, or begins with it. */
+static bool begins_with(const struct command *c, const char *word)
 {
-	char synopsis[256];
+	size_t len = strlen(word);
 
-	printf("Usage: mirrorctl COMMAND [OPTION...] OPERAND...\n\nCommands:\n");
-	for (size_t i = 0; i < N_COMMANDS; i++) {
-		options_synopsis(&commands[i], synopsis, sizeof(synopsis));
-		printf("  %s%s %s\n        %s\n", commands[i].name, synopsis, commands[i].args,
-		       commands[i].help);
-	}
+	return strncmp(c->name, word, len) == 0 && (c->name[len] == ' ' || !c->name[len]);
+}
+
+/* All commands, or those whose first word this is. */
+static void print_help(const char *word)
+{
+	printf("Usage: mirrorctl %s [OPTION...] OPERAND...\n\nCommands:\n",
+	       word ? word : "COMMAND");
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		if (!word || begins_with(&commands[i], word))
+			print_row(&commands[i]);
 	printf("\nOptions:\n"
 	       "  -h, --help               this help; of one command after its name\n"
 	       "  -V, --version            the version\n"
@@ -56,7 +84,7 @@ static void print_help(void)
 
 static int print_command_help(const struct command *c)
 {
-	char synopsis[256];
+	char synopsis[512];
 
 	options_synopsis(c, synopsis, sizeof(synopsis));
 	printf("Usage: mirrorctl %s%s %s\n%c%s.\n\nOptions:\n", c->name, synopsis, c->args,
@@ -65,11 +93,18 @@ static int print_command_help(const struct command *c)
 	return 0;
 }
 
-static const struct command *find_command(const char *name)
+/* By the first word or the first two; *words is how many they are. */
+static const struct command *find_command(int argc, char **argv, int *words)
 {
-	for (size_t i = 0; i < N_COMMANDS; i++)
-		if (strcmp(commands[i].name, name) == 0)
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		const char *second = strchr(commands[i].name, ' ');
+
+		*words = second ? 2 : 1;
+		if (argc <= *words || !begins_with(&commands[i], argv[1]))
+			continue;
+		if (!second || strcmp(argv[2], second + 1) == 0)
 			return &commands[i];
+	}
 	return NULL;
 }
 
@@ -102,24 +137,50 @@ static bool is_one_of(const char *word, const char *a, const char *b)
 	return strcmp(word, a) == 0 || strcmp(word, b) == 0;
 }
 
+/* The first word of commands that have two, without a second that is one. */
+static bool is_first_word(const char *word)
+{
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		if (strchr(commands[i].name, ' ') && begins_with(&commands[i], word))
+			return true;
+	return false;
+}
+
+static int print_all_help(const char *word)
+{
+	print_help(word);
+	return close_output(EXIT_CTL_OK, EXIT_CTL_FAIL);
+}
+
+static int complain(int argc, char **argv)
+{
+	if (argc < 2)
+		log_error("no command given (see mirrorctl --help)");
+	else if (!is_first_word(argv[1]))
+		log_error("no command '%s' (see mirrorctl --help)", argv[1]);
+	else if (argc < 3)
+		log_error("%s: no command given (see mirrorctl %s --help)", argv[1], argv[1]);
+	else
+		log_error("no command '%s %s' (see mirrorctl %s --help)", argv[1], argv[2],
+			  argv[1]);
+	return EXIT_CTL_USAGE;
+}
+
 int main(int argc, char **argv)
 {
-	const struct command *c = argc > 1 ? find_command(argv[1]) : NULL;
+	int words;
+	const struct command *c = find_command(argc, argv, &words);
 
 	log_set_program("mirrorctl");
 	if (c)
-		return run_command(c, argc - 1, argv + 1);
-	if (argc > 1 && is_one_of(argv[1], "-h", "--help")) {
-		print_help();
-		return close_output(EXIT_CTL_OK, EXIT_CTL_FAIL);
-	}
+		return run_command(c, argc - words, argv + words);
+	if (argc > 1 && is_one_of(argv[1], "-h", "--help"))
+		return print_all_help(NULL);
+	if (argc > 2 && is_one_of(argv[2], "-h", "--help") && is_first_word(argv[1]))
+		return print_all_help(argv[1]);
 	if (argc > 1 && is_one_of(argv[1], "-V", "--version")) {
 		printf("mirrorctl %s\n", PACKAGE_VERSION);
 		return close_output(EXIT_CTL_OK, EXIT_CTL_FAIL);
 	}
-	if (argc > 1)
-		log_error("no command '%s' (see mirrorctl --help)", argv[1]);
-	else
-		log_error("no command given (see mirrorctl --help)");
-	return EXIT_CTL_USAGE;
+	return complain(argc, argv);
 }

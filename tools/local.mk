@@ -6,9 +6,13 @@ noinst_LIBRARIES += %D%/libctl.a
 	%D%/client.c \
 	%D%/client.h \
 	%D%/cmd_init.c \
+	%D%/cmd_ls.c \
+	%D%/cmd_remote.c \
 	%D%/cmd_repair.c \
+	%D%/cmd_restore.c \
 	%D%/cmd_scrub.c \
 	%D%/cmd_status.c \
+	%D%/cmd_wait.c \
 	%D%/ctl.h \
 	%D%/options.c \
 	%D%/options.h \
@@ -18,8 +22,14 @@ noinst_LIBRARIES += %D%/libctl.a
 	%D%/paths.h \
 	%D%/progress.c \
 	%D%/progress.h \
+	%D%/remote_arg.c \
+	%D%/remote_arg.h \
 	%D%/report.c \
-	%D%/report.h
+	%D%/report.h \
+	%D%/show_remote.c \
+	%D%/show_remote.h \
+	%D%/values.c \
+	%D%/values.h
 
 bin_PROGRAMS += mirrorctl
 mirrorctl_SOURCES = %D%/ctl.c

@@ -5,14 +5,25 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "tools/progress.h"
 
 struct command;
 
+/* Of a remote; a number that was not given is -1, a text NULL. */
+struct remote_options {
+	const char *kind, *credentials, *ca, *region;
+	int64_t connections, up_limit, down_limit, settle, brake, brake_files, scrub;
+	bool no_fallback, adopt;
+};
+
 struct ctl_options {
-	bool adopt, dry_run, itemize, json, quiet, verbose, help;
+	bool adopt, dry_run, itemize, json, quiet, verbose, long_lines, help;
 	enum progress_mode progress;
+	const char *remote; /* name of one */
+	int64_t timeout;    /* seconds, -1: none */
+	struct remote_options def;
 };
 
 /* Parses argv[1..]; argv[0] is the command's name. 0, and *first is the index

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "replica/base/cleanup.h"
 #include "replica/ctlpath.h"
@@ -41,23 +42,54 @@ void output_duration(uint64_t seconds, char out[OUTPUT_SIZE_MAX])
 			 min, sec);
 }
 
+void output_seconds(double seconds, char out[OUTPUT_SIZE_MAX])
+{
+	if (seconds < 59.95)
+		snprintf(out, OUTPUT_SIZE_MAX, "%.1f s", seconds);
+	else if (seconds < 1e15)
+		output_duration((uint64_t)(seconds + 0.5), out);
+	else
+		snprintf(out, OUTPUT_SIZE_MAX, "ever");
+}
+
+void output_time(int64_t at, char out[OUTPUT_SIZE_MAX])
+{
+	time_t t = (time_t)at;
+	struct tm tm;
+
+	if (!localtime_r(&t, &tm) || !strftime(out, OUTPUT_SIZE_MAX, "%Y-%m-%d %H:%M", &tm))
+		snprintf(out, OUTPUT_SIZE_MAX, "%lld", (long long)at);
+}
+
+static void format_number(long long n, enum output_kind kind, char out[OUTPUT_SIZE_MAX])
+{
+	if (kind == OUTPUT_TIME)
+		output_time(n, out);
+	else if (kind == OUTPUT_SECONDS)
+		output_seconds((double)n, out);
+	else if (kind == OUTPUT_DURATION && n >= 0)
+		output_duration((uint64_t)n, out);
+	else if ((kind == OUTPUT_BYTES || kind == OUTPUT_RATE) && n >= 0)
+		output_size((uint64_t)n, out);
+	else
+		snprintf(out, OUTPUT_SIZE_MAX, "%lld", n);
+	if (kind == OUTPUT_RATE)
+		strcat(out, "/s");
+}
+
 char *output_value(const json_t *object, const struct output_row *row)
 {
 	const json_t *v = json_object_get(object, row->key);
 	char text[OUTPUT_SIZE_MAX];
-	long long number;
 
 	if (json_is_string(v))
 		return ctlpath_printable(json_string_value(v));
-	if (!json_is_integer(v))
-		return strdup(json_is_true(v) ? "yes" : json_is_false(v) ? "no" : "-");
-	number = json_integer_value(v);
-	if (row->kind == OUTPUT_BYTES && number >= 0)
-		output_size((uint64_t)number, text);
-	else if (row->kind == OUTPUT_DURATION && number >= 0)
-		output_duration((uint64_t)number, text);
+	if (json_is_integer(v))
+		format_number(json_integer_value(v), row->kind, text);
+	else if (json_is_real(v))
+		output_seconds(json_real_value(v), text); /* the only reals there are */
 	else
-		snprintf(text, sizeof(text), "%lld", number);
+		return strdup(json_is_true(v) ? "yes" : json_is_false(v) ? "no" : "-");
 	return strdup(text);
 }
 

@@ -18,6 +18,9 @@ enum output_kind {
 	OUTPUT_NUMBER,   /* an integer as it is */
 	OUTPUT_BYTES,    /* an integer as 1.2 GiB */
 	OUTPUT_DURATION, /* an integer of seconds as 0:07:31 */
+	OUTPUT_SECONDS,  /* seconds, also parts of them: 0.8 s, from a minute on 0:07:31 */
+	OUTPUT_RATE,     /* an integer of bytes a second as 1.2 MiB/s */
+	OUTPUT_TIME,     /* an integer of seconds since the epoch as 2024-02-29 12:30 */
 };
 
 struct output_row {
@@ -30,6 +33,10 @@ struct output_row {
 void output_size(uint64_t bytes, char out[OUTPUT_SIZE_MAX]);
 /* "0:07:31", "26:00:00", "12 d 03:00:00" */
 void output_duration(uint64_t seconds, char out[OUTPUT_SIZE_MAX]);
+
+void output_seconds(double seconds, char out[OUTPUT_SIZE_MAX]);
+/* Local time. */
+void output_time(int64_t at, char out[OUTPUT_SIZE_MAX]);
 
 /* One value as text in fresh memory, harmless to print. NULL: no memory. */
 char *output_value(const json_t *object, const struct output_row *row);
