@@ -36,7 +36,7 @@ allowed() {
 	case $2 in
 	'<fuse'* | '<linux/fuse.h>') [[ $1 == fs/* || $1 == tests/* ]] ;;
 	'<xxhash.h>' | '<xxh'*) [[ $1 == replica/hash.c ]] ;;
-	'<curl/'*) [[ $1 == replica/http.c ]] ;;
+	'<curl/'*) [[ $1 == replica/remote/http*.[ch] ]] ;;
 	'<jansson.h>') [[ $1 != replica/base/* ]] ;;
 	'"replica/base/'*) true ;;
 	'"replica/'*) [[ $1 != replica/base/* ]] ;;

@@ -27,9 +27,13 @@ unit_programs = \
 	%D%/unit/t-dirfd \
 	%D%/unit/t-event \
 	%D%/unit/t-fan \
+	%D%/unit/t-faulty \
 	%D%/unit/t-file \
 	%D%/unit/t-hash \
 	%D%/unit/t-hashfile \
+	%D%/unit/t-http \
+	%D%/unit/t-http_auth \
+	%D%/unit/t-http_many \
 	%D%/unit/t-identity \
 	%D%/unit/t-init \
 	%D%/unit/t-intent \
@@ -37,9 +41,14 @@ unit_programs = \
 	%D%/unit/t-journal \
 	%D%/unit/t-journal_open \
 	%D%/unit/t-leaves \
+	%D%/unit/t-ledger \
+	%D%/unit/t-ledger_random \
 	%D%/unit/t-log \
+	%D%/unit/t-manifest \
+	%D%/unit/t-manifest_objects \
 	%D%/unit/t-map \
 	%D%/unit/t-object \
+	%D%/unit/t-object_name \
 	%D%/unit/t-ops \
 	%D%/unit/t-output \
 	%D%/unit/t-quarantine \
@@ -49,10 +58,20 @@ unit_programs = \
 	%D%/unit/t-recovery \
 	%D%/unit/t-recovery_names \
 	%D%/unit/t-recovery_random \
+	%D%/unit/t-remote_def \
+	%D%/unit/t-remote_parts \
+	%D%/unit/t-restore \
 	%D%/unit/t-resync \
 	%D%/unit/t-scrub \
 	%D%/unit/t-seal \
+	%D%/unit/t-sigv4 \
 	%D%/unit/t-spill \
+	%D%/unit/t-store \
+	%D%/unit/t-store_probe \
+	%D%/unit/t-store_s3 \
+	%D%/unit/t-store_s3_answers \
+	%D%/unit/t-store_s3_names \
+	%D%/unit/t-store_words \
 	%D%/unit/t-stress \
 	%D%/unit/t-superblock \
 	%D%/unit/t-tree \
@@ -75,6 +94,7 @@ check_PROGRAMS += \
 	%D%/exercise/features \
 	%D%/exercise/io \
 	%D%/exercise/names \
+	%D%/http/faulty \
 	%D%/rot/rot \
 	%D%/rot/sbtool
 
@@ -144,6 +164,19 @@ check_PROGRAMS += \
 	%D%/exercise/names_compare.c \
 	%D%/exercise/names_ops.c \
 	%D%/exercise/names_pick.c
+%C%_http_faulty_SOURCES = \
+	%D%/http/auth.c \
+	%D%/http/dav.c \
+	%D%/http/fault.c \
+	%D%/http/faulty.c \
+	%D%/http/faulty.h \
+	%D%/http/files.c \
+	%D%/http/s3.c \
+	%D%/http/s3_list.c \
+	%D%/http/spawn.h \
+	%D%/http/stats.c \
+	%D%/http/text.c \
+	%D%/http/wire.c
 %C%_rot_rot_SOURCES = \
 	%D%/rot/damage.c \
 	%D%/rot/damage.h \
@@ -153,9 +186,16 @@ check_PROGRAMS += \
 
 noinst_HEADERS = \
 	%D%/unit/compare.h \
+	%D%/unit/fakestore.h \
 	%D%/unit/journal.h \
+	%D%/unit/layoutmodel.h \
+	%D%/unit/manifest.h \
 	%D%/unit/names.h \
+	%D%/unit/player.h \
 	%D%/unit/recover.h \
+	%D%/unit/restore.h \
+	%D%/unit/store.h \
+	%D%/unit/store_s3.h \
 	%D%/unit/tmpdir.h \
 	%D%/unit/volume.h
 
@@ -167,6 +207,7 @@ script_tests = \
 	%D%/crash/members.sh \
 	%D%/crash/sqlite.sh \
 	%D%/crash/costs.sh \
+	%D%/remote/tree.sh \
 	%D%/mount/exercise.sh \
 	%D%/mount/rot.sh \
 	%D%/crash/plain.sh \
@@ -191,9 +232,17 @@ EXTRA_DIST += \
 	%D%/disk/lib.sh \
 	%D%/lib.sh \
 	%D%/limit.sh \
+	%D%/remote/lib.sh \
 	%D%/rot/kinds.sh \
 	%D%/rot/tree.sh \
 	%D%/rot/verbs.sh \
+	%D%/servers/apache.sh \
+	%D%/servers/ceph-rgw.sh \
+	%D%/servers/lib.sh \
+	%D%/servers/lighttpd.sh \
+	%D%/servers/nginx.sh \
+	%D%/servers/rclone.sh \
+	%D%/servers/swift.sh \
 	%D%/soak.sh \
 	%D%/tsan.supp
 

@@ -166,6 +166,30 @@ static void test_endless_line(void **state)
 	free(lines);
 }
 
+/* Words of a server that a remote talks to reach us through the daemon: only the
+ * line of an error is printed, and made harmless. */
+static void test_foreign_words(void **state)
+{
+	struct server s = { .lines = "{\"progress\":{\"level\":\"ok\",\"line\":\"a\"}}\n"
+				     "{\"progress\":{\"level\":7}}\n"
+				     "{\"error\":\"no\\u001b[2J\\nsuch\",\"errno\":95}\n" };
+	struct seen seen = { 0 };
+	FILE *tmp = tmpfile();
+	int saved = dup(STDERR_FILENO);
+	char text[200] = "";
+
+	(void)state;
+	fflush(stderr);
+	dup2(fileno(tmp), STDERR_FILENO);
+	assert_int_equal(talk(&s, &seen, NULL, 0), -EOPNOTSUPP);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	assert_true(pread(fileno(tmp), text, sizeof(text) - 1, 0) >= 0);
+	fclose(tmp);
+	assert_string_equal(text, "t-client: error: /mnt: no\\033[2J\\012such\n");
+	assert_int_equal(seen.progress, 2);
+}
+
 static void test_bad_servers(void **state)
 {
 	static const struct {
@@ -228,6 +252,7 @@ int main(void)
 		cmocka_unit_test(test_call),
 		cmocka_unit_test(test_long_line),
 		cmocka_unit_test(test_endless_line),
+		cmocka_unit_test(test_foreign_words),
 		cmocka_unit_test(test_bad_servers),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_silence),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Text and JSON of the tools: sizes, tables, progress line, reports, paths. */
+/* Text and JSON of the tools: sizes, tables, progress line, reports, paths, remotes. */
 #include "tools/output.h"
 
 #include <errno.h>
@@ -13,9 +13,13 @@
 #include <cmocka.h>
 
 #include "replica/base/exitcode.h"
+#include "tools/ctl.h"
 #include "tools/paths.h"
 #include "tools/progress.h"
+#include "tools/remote_arg.h"
 #include "tools/report.h"
+#include "tools/show_remote.h"
+#include "tools/values.h"
 
 static void test_size(void **state)
 {
@@ -53,6 +57,66 @@ static void test_duration(void **state)
 		assert_string_equal(out, rows[i].text);
 	}
 	output_duration(UINT64_MAX, out); /* must fit */
+}
+
+static void test_seconds_and_rates(void **state)
+{
+	static const struct output_row rows[] = {
+		{ "a", "", OUTPUT_SECONDS }, { "b", "", OUTPUT_SECONDS },
+		{ "c", "", OUTPUT_SECONDS }, { "d", "", OUTPUT_RATE },
+		{ "e", "", OUTPUT_RATE }, { "f", "", OUTPUT_SECONDS },
+		{ "g", "", OUTPUT_SECONDS }, { "h", "", OUTPUT_TIME },
+	};
+	static const char *const want[] = {
+		"0.8 s", "1:01:01", "59.9 s", "3.0 MiB/s", "-1/s", "ever", "-", "1970-01-01 00:00"
+	};
+	json_t *o = json_pack("{sf,si,sf,si,si,sf,sn,si}", "a", 0.75, "b", 3661, "c", 59.94, "d",
+			      3 << 20, "e", -1, "f", 1e300, "g", "h", 0);
+
+	(void)state;
+	setenv("TZ", "UTC0", 1);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *text = output_value(o, &rows[i]);
+
+		assert_string_equal(text, want[i]);
+		free(text);
+	}
+	json_decref(o);
+}
+
+static void test_values(void **state)
+{
+	static const struct {
+		int (*parse)(const char *text, int64_t *out);
+		const char *text;
+		int64_t value; /* -1: not taken */
+	} rows[] = {
+		{ values_count, "0", 0 }, { values_count, "2147483647", INT32_MAX },
+		{ values_count, "2147483648", -1 }, { values_count, "", -1 },
+		{ values_count, "-1", -1 }, { values_count, "+1", -1 }, { values_count, " 1", -1 },
+		{ values_count, "1 ", -1 }, { values_count, "1K", -1 },
+		{ values_count, "99999999999999999999999", -1 },
+		{ values_percent, "0", 0 }, { values_percent, "100%", 100 },
+		{ values_percent, "30", 30 }, { values_percent, "101", -1 },
+		{ values_percent, "30%%", -1 }, { values_percent, "%", -1 },
+		{ values_size, "0", 0 }, { values_size, "4096", 4096 },
+		{ values_size, "512K", 512 << 10 }, { values_size, "10m", 10 << 20 },
+		{ values_size, "2T", 2ll << 40 }, { values_size, "10 ", -1 },
+		{ values_size, "1KB", -1 }, { values_size, "1X", -1 }, { values_size, "K", -1 },
+		{ values_size, "1.5G", -1 }, { values_size, "9223372036854775807", INT64_MAX },
+		{ values_size, "9223372036854775808", -1 }, { values_size, "8388607T",
+							      8388607ll << 40 },
+		{ values_size, "8388608T", -1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int64_t out = -1;
+		int r = rows[i].parse(rows[i].text, &out);
+
+		assert_int_equal(r, rows[i].value < 0 ? -EINVAL : 0);
+		assert_int_equal(out, rows[i].value);
+	}
 }
 
 static const struct output_row rows_under_test[] = {
@@ -397,11 +461,111 @@ static void test_below(void **state)
 	assert_string_equal(paths_below(".mirrorfs/y", ".mirrorfs"), "y");
 }
 
+/* What show() prints of an array of remotes, in fresh memory. */
+static char *shown(const json_t *remotes)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_int_equal(show_remotes(f, remotes, "/m nt"), 0);
+	fclose(f);
+	return text;
+}
+
+static void test_remotes(void **state)
+{
+	json_t *a = json_pack("[{ss,ss,sf,si,si,si,si,si,si,si,sb,sn,sn,sn,sn},"
+			      "{ss,ss,sf,si,si,si,si,si,si,si,sb,ss,si,si,ss}]",
+			      "name", "home", "state", "idle", "lag", 0.0, "files", 0, "bytes", 0,
+			      "rate", 0, "head", 17, "unsettled", 2, "mended", 0,
+			      "held_changes", 0, "counting", 0, "error", "error_age", "next_try",
+			      "scrub",
+			      "name", "s3", "state", "held", "lag", 75.0, "files", 30, "bytes",
+			      2048, "rate", 1024, "head", 0, "unsettled", 0, "mended", 1,
+			      "held_changes", 500, "counting", 1, "error", "PUT x: \x1b[1m 503",
+			      "error_age", 75, "next_try", 40, "scrub", "3 %");
+	char *text;
+
+	(void)state;
+	assert_non_null(a);
+	text = shown(a);
+	assert_string_equal(text,
+		"REMOTE  STATE      LAG  FILES    BYTES       RATE  HEAD  UNSETTLED  MENDED  HELD\n"
+		"home    idle     0.0 s      0      0 B      0 B/s    17          2       0     0\n"
+		"s3      held   0:01:15     30  2.0 KiB  1.0 KiB/s     0          0       1   500\n"
+		"s3: last error, 0:01:15 ago: PUT x: \\033[1m 503\n"
+		"s3: tried again in 0:00:40\n"
+		"s3: deletes and overwrites are held back; if they are meant: "
+		"mirrorctl remote release /m nt s3\n"
+		"s3: still counting: more than that is to be sent\n"
+		"s3: scrub: 3 %\n");
+	free(text);
+	text = show_remote_brief(json_array_get(a, 1));
+	assert_string_equal(text, "held, 0:01:15 behind, 30 files to go");
+	free(text);
+	json_decref(a);
+}
+
+/* A daemon that tells little, or nonsense. */
+static void test_remotes_sparse(void **state)
+{
+	json_t *a = json_pack("[{}, {ss,si,ss}, i]", "state", "held", "error", 7, "lag", "x", 7);
+	char *text = shown(NULL);
+
+	(void)state;
+	assert_non_null(a);
+	assert_string_equal(text, "");
+	free(text);
+	text = shown(a);
+	assert_non_null(strstr(text, "-: deletes and overwrites are held back"));
+	free(text);
+	json_decref(a);
+}
+
+/* Options onto a definition: what is not given stays. */
+static void test_remote_options(void **state)
+{
+	static const struct command self = { .name = "test", .usage = 2, .failure = 1 };
+	struct remote_options none = { .connections = -1, .up_limit = -1, .down_limit = -1,
+				       .settle = -1, .brake = -1, .brake_files = -1,
+				       .scrub = -1 };
+	struct remote_options o = none;
+	struct remote_def d, before;
+	char cwd[4096], want[4200];
+
+	(void)state;
+	remote_def_new(&d);
+	before = d;
+	assert_int_equal(remote_arg_options(&self, &none, &d), 0);
+	assert_memory_equal(&d, &before, sizeof(d));
+	o = (struct remote_options){ .kind = "s3", .credentials = "a/b", .ca = "/c",
+				     .region = "x", .connections = 3, .up_limit = 1 << 20,
+				     .down_limit = 0, .settle = 5, .brake = 0,
+				     .brake_files = 7, .scrub = 0, .no_fallback = true };
+	assert_int_equal(remote_arg_options(&self, &o, &d), 0);
+	assert_non_null(getcwd(cwd, sizeof(cwd)));
+	snprintf(want, sizeof(want), "%s/a/b", cwd);
+	assert_string_equal(d.credentials, want);
+	assert_string_equal(d.ca, "/c");
+	assert_int_equal(d.kind, REMOTE_S3);
+	assert_int_equal(d.connections, 3);
+	assert_int_equal(d.up_limit, 1 << 20);
+	assert_int_equal(d.settle_s, 5);
+	assert_int_equal(d.brake_percent, 0);
+	assert_int_equal(d.brake_files, 7);
+	assert_int_equal(d.scrub_bytes, 0);
+	assert_false(d.fallback);
+	remote_def_free(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_duration),
+		cmocka_unit_test(test_seconds_and_rates),
+		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_table_without_rows),
 		cmocka_unit_test(test_lines_and_counters),
@@ -416,6 +580,9 @@ int main(void)
 		cmocka_unit_test(test_report_json),
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_below),
+		cmocka_unit_test(test_remotes),
+		cmocka_unit_test(test_remotes_sparse),
+		cmocka_unit_test(test_remote_options),
 	};
 
 	return cmocka_run_group_tests_name("output", tests, NULL, NULL);
