@@ -127,6 +127,8 @@ int layout_move_out(struct layout *l, struct layout_dir *from, const char *name,
 int layout_move_in(struct layout *l, unsigned token, struct layout_dir *to, const char *new_name);
 /* A file, or a directory that is empty by now. */
 int layout_remove(struct layout *l, struct layout_dir *d, const char *name);
+/* An inode in the directory of links that no name leads to (as of the last commit), each once. */
+bool layout_unlinked(struct layout *l, uint64_t *id);
 /* What the remote should have of this entry is not there, or damaged: it counts as nothing. A
  * directory becomes empty; name NULL or "": d itself. */
 int layout_spoil(struct layout *l, struct layout_dir *d, const char *name);

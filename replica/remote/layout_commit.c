@@ -135,6 +135,8 @@ static int commit(struct layout *l)
 		return err;
 	err = do_content(l);
 	if (!err)
+		err = links_enter(l);
+	if (!err)
 		err = manifests_write(l);
 	if (!err)
 		err = head_freeze(l);

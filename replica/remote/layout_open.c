@@ -298,6 +298,8 @@ void layout_close(struct layout *l)
 		step_free(l, s);
 	}
 	dir_free_all(l);
+	map_free(&l->link_names);
+	map_free(&l->unlinked);
 	names_clear(&l->drop);
 	while (l->n_beyond)
 		remote_intent_clear(&l->beyond[--l->n_beyond]);

@@ -295,6 +295,24 @@ static int page_grow(struct page *p)
 	return 0;
 }
 
+/* A name of several comes or goes; an inode of several keeps their number. */
+static int count_links(struct layout *l, struct layout_dir *d, const struct manifest_entry *old,
+		       struct manifest_entry *new)
+{
+	int err = 0;
+
+	if (dir_is_links(d)) {
+		if (old && new)
+			new->refs = old->refs;
+		return 0;
+	}
+	if (old && old->link)
+		err = links_count(l, old->id, -1);
+	if (!err && new && new->link)
+		err = links_count(l, new->id, 1);
+	return err;
+}
+
 int entry_store(struct layout *l, struct layout_dir *d, struct manifest_entry *e)
 {
 	int64_t files, bytes, less_files = 0, less_bytes = 0;
@@ -310,6 +328,11 @@ int entry_store(struct layout *l, struct layout_dir *d, struct manifest_entry *e
 		return err;
 	}
 	there = search(p, e->name, &at);
+	err = count_links(l, d, there ? &p->e[at] : NULL, e);
+	if (err) {
+		manifest_entry_clear(e);
+		return err;
+	}
 	entry_weight(l, d, e, &files, &bytes);
 	if (there) {
 		entry_weight(l, d, &p->e[at], &less_files, &less_bytes);
@@ -341,6 +364,9 @@ int entry_take(struct layout *l, struct layout_dir *d, const char *name,
 		return err;
 	if (!search(p, name, &at))
 		return -ENOENT;
+	err = count_links(l, d, &p->e[at], NULL);
+	if (err)
+		return err;
 	entry_weight(l, d, &p->e[at], &files, &bytes);
 	*out = p->e[at];
 	if (out->type == TYPE_DIR) {

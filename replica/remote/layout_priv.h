@@ -8,6 +8,7 @@
  * layout_dir.c     the cache of directories; layout_page.c their entries
  * layout_find.c    reading the state
  * layout_edit.c    put, set, remove, spoil; layout_move.c moves
+ * layout_links.c   how many names an inode has
  * layout_step.c    the list of what is to be done at the store besides puts
  * layout_intent.c  intents
  * layout_put.c     uploads; layout_check.c whether they are there
@@ -27,6 +28,7 @@
 #ifndef REPLICA_REMOTE_LAYOUT_PRIV_H
 #define REPLICA_REMOTE_LAYOUT_PRIV_H
 
+#include "replica/base/map.h"
 #include "replica/remote/layout.h"
 #include "replica/remote/object_name.h"
 
@@ -203,6 +205,8 @@ struct layout {
 	struct limbo *limbo;
 	unsigned tokens;
 	struct layout_staged live, frozen;
+	struct map link_names;      /* id -> names more or less than its inode says, signed */
+	struct map unlinked;        /* inodes without a name */
 	struct names drop;          /* objects that the next head does not need */
 
 	uint64_t intent_again;      /* number of one that was not written, 0: none */
@@ -309,6 +313,12 @@ bool has_content(const struct manifest_entry *e);
 bool place_is_plain(struct layout *l, const struct layout_dir *d, const char *name);
 bool name_is_good(const char *name);
 uint64_t name_hash(const char *name);
+
+/* ---- layout_links.c ---- */
+/* A name of that inode came (1) or went (-1). */
+int links_count(struct layout *l, uint64_t id, int by);
+/* What was counted goes into the inodes that there are. */
+int links_enter(struct layout *l);
 
 /* ---- layout_edit.c ---- */
 void put_free(struct layout *l, struct put *p);

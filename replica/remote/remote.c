@@ -150,6 +150,7 @@ int remote_make(struct volume *v, const struct remote_def *def, struct remote **
 	pthread_cond_init(&r->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	retry_init(&r->retry);
+	r->resting = REMOTE_IDLE;
 	e = remote_def_copy(&r->def, def);
 	if (e == 0)
 		e = ledger_open(v, r->def.id, &r->ledger);

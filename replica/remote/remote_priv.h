@@ -66,7 +66,9 @@ struct remote {
 	bool probed;                 /* caps are of this server */
 	uint64_t last_head;          /* as stored in the state file */
 	int64_t stored_at;           /* ms, when that was last written */
+	enum remote_state resting;   /* what it is between rounds: idle, or why something is left */
 	int64_t not_before;          /* ms: no round earlier, if only what was left is to be done */
+	unsigned left_rounds;        /* in a row that something was wrong with */
 	uint64_t seen_seq;           /* of the ledger, at the last round */
 	bool suspicious;             /* the session before ended uncleanly: paths may be wrong */
 };
@@ -92,6 +94,8 @@ void remote_set_state(struct remote *r, enum remote_state s);
 /* A failure that waiting or a person may mend: says it, waits as is due, and returns true to try
  * again; false: leave off. what: for people; result: of store.h. */
 bool remote_trouble(struct remote *r, int result, const char *what);
+/* What a failure of this kind makes of a remote; RETRY_NONE: something changes all the time. */
+enum remote_state remote_state_of(enum retry_kind kind);
 /* Something answered. */
 void remote_went_well(struct remote *r);
 void remote_note_error(struct remote *r, const char *fmt, ...)

@@ -23,10 +23,19 @@
 
 /* ---- what is left for later ---- */
 
+static void blame(struct sync *s, int result)
+{
+	enum retry_kind kind = result == -ESTALE ? RETRY_NONE : retry_kind(result);
+
+	s->left++;
+	if (kind > s->worst && kind != RETRY_STOP)
+		s->worst = kind;
+}
+
 void sync_leave(struct sync *s, uint64_t dir, const char *path, const char *name, int result,
 		const char *what)
 {
-	s->left++;
+	blame(s, result);
 	ledger_mark_again(s->r->ledger, dir, path, name, s->seq, s->since);
 	if (result != -ESTALE) /* it changes just now: nothing is wrong */
 		remote_note_error(s->r, "%s%s%s: %s", path, *path ? "/" : "", name,
@@ -45,11 +54,11 @@ static void leave_local(struct sync *s, uint32_t dir, const char *name, int resu
 }
 
 /* The inode of several names: it is found again by any of them. */
-void sync_leave_inode(struct sync *s, uint64_t id)
+void sync_leave_inode(struct sync *s, uint64_t id, int result)
 {
 	uint32_t node = tree_find_id(s->v, id);
 
-	s->left++;
+	blame(s, result);
 	if (node) {
 		note_node(s->v, s->r->ledger, node);
 		tree_unref(s->v, node);
@@ -65,7 +74,7 @@ static int hold(struct sync *s, struct layout_dir *d, const char *name, uint64_t
 
 	s->held_changes += files;
 	if (layout_dir_id(d) == LAYOUT_LINKS_ID) {
-		sync_leave_inode(s, strtoull(name, NULL, 16));
+		sync_leave_inode(s, strtoull(name, NULL, 16), 0);
 		return 0;
 	}
 	s->left++;

@@ -51,6 +51,7 @@ struct sync {
 	uint64_t files, bytes;       /* to be sent, as the survey counts */
 	uint64_t destroyed;          /* files deleted or overwritten */
 	uint64_t left;               /* what could not be done in this round */
+	enum retry_kind worst;       /* ... why, of all that the worst */
 	uint64_t held_changes;
 	struct sync_gone *gone;
 	size_t n_gone;
@@ -83,7 +84,7 @@ static inline uint64_t sync_place(struct layout_dir *d, const char *name)
 int sync_dir(struct sync *s, uint32_t node, struct layout_dir *d, const struct look *k,
 	     unsigned flags);
 /* The inode of several names is left: it is found again by any of them. */
-void sync_leave_inode(struct sync *s, uint64_t id);
+void sync_leave_inode(struct sync *s, uint64_t id, int result);
 int sync_find(struct sync *s, struct layout_dir *d, const struct manifest_entry *mine,
 	      const char *name, struct sync_seen *out);
 int sync_commit(struct sync *s);

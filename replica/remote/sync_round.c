@@ -7,6 +7,8 @@
 #include "replica/remote/sync_priv.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +18,9 @@
 
 #define COMMIT_CHANGES 1000
 #define COMMIT_BYTES (256ull << 20)
-#define LEFT_MS 15000      /* what could not be done now is not asked for at once again */
+/* What could not be done now is not asked for at once again, and less and less often. */
+#define LEFT_MS 15000
+#define LEFT_MOST_MS 300000
 
 /* Results that say something of the tree at the remote, not of the way to it. */
 static bool is_answer(int r)
@@ -56,7 +60,7 @@ static void put_done(void *arg, struct layout_dir *d, const char *name, int resu
 		map_set(&s->r->restless, sync_place(d, name), 1);
 	layout_dir_path(d, path, sizeof(path));
 	if (layout_dir_id(d) == LAYOUT_LINKS_ID)
-		sync_leave_inode(s, strtoull(name, NULL, 16));
+		sync_leave_inode(s, strtoull(name, NULL, 16), result);
 	else
 		sync_leave(s, layout_dir_id(d), path, name, result, error);
 }
@@ -238,6 +242,22 @@ static void apply_brake(struct sync *s)
 	remote_set_held(r, held);
 }
 
+/* Inodes that lost their last name; only now, for the name may have come elsewhere. */
+static int remove_unlinked(struct sync *s)
+{
+	struct layout_dir *links = layout_links(s->l);
+	char hex[17];
+	uint64_t id;
+	int r = 0;
+
+	while (r == 0 && !s->held && layout_unlinked(s->l, &id)) {
+		snprintf(hex, sizeof(hex), "%016" PRIx64, id);
+		r = sync_remove(s, links, hex);
+	}
+	layout_dir_put(s->l, links);
+	return r < 0 ? r : sync_commit(s);
+}
+
 static int run(struct sync *s)
 {
 	int r;
@@ -257,7 +277,9 @@ static int run(struct sync *s)
 		r = moves_do(s);
 	if (r == 0)
 		r = sync_root(s);
-	return r < 0 ? r : sync_commit(s);
+	if (r == 0)
+		r = sync_commit(s);
+	return r < 0 ? r : remove_unlinked(s);
 }
 
 static void oldest(struct sync *s, const struct mark *m, size_t n)
@@ -285,6 +307,15 @@ static void give_back(struct remote *r, struct mark *m, size_t n)
 	free(again);
 }
 
+static int64_t left_delay(unsigned rounds)
+{
+	int64_t ms = LEFT_MS;
+
+	for (; rounds > 1 && ms < LEFT_MOST_MS; rounds--)
+		ms *= 2;
+	return ms < LEFT_MOST_MS ? ms : LEFT_MOST_MS;
+}
+
 int sync_round(struct remote *r)
 {
 	struct sync s = { .v = r->v, .r = r, .l = r->layout };
@@ -310,11 +341,15 @@ int sync_round(struct remote *r)
 	else
 		ledger_done(r->ledger, marks, n, NULL);
 	r->not_before = 0;
+	r->resting = REMOTE_IDLE;
+	r->left_rounds = s.left && s.worst != RETRY_NONE ? r->left_rounds + 1 : 0;
 	if (s.left) {
-		r->not_before = remote_now_ms() + LEFT_MS;
+		r->not_before = remote_now_ms() + left_delay(r->left_rounds);
 		r->seen_seq = ledger_seq(r->ledger);
+		r->resting = remote_state_of(s.worst);
 	}
 	pthread_mutex_lock(&r->lock);
+	r->next_try = r->not_before;
 	r->held_changes = s.held_changes;
 	r->todo_files = r->todo_bytes = 0;
 	pthread_mutex_unlock(&r->lock);

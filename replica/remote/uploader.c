@@ -45,13 +45,14 @@ static const struct {
 	enum retry_kind kind;
 	enum remote_state state;
 } states[] = {
+	{ RETRY_NONE, REMOTE_UPLOADING },
 	{ RETRY_LATER, REMOTE_WAITING },
 	{ RETRY_AUTH, REMOTE_AUTH },
 	{ RETRY_MISCONFIGURED, REMOTE_MISCONFIGURED },
 	{ RETRY_CONFLICT, REMOTE_CONFLICT },
 };
 
-static enum remote_state state_of(enum retry_kind kind)
+enum remote_state remote_state_of(enum retry_kind kind)
 {
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
 		if (states[i].kind == kind)
@@ -94,9 +95,9 @@ bool remote_trouble(struct remote *r, int result, const char *what)
 	} else {
 		ms = PERSON_MS;
 		log_error("remote %s: stopped (%s) until `mirrorctl remote release`: %s",
-			  r->def.name, remote_state_name(state_of(kind)), r->error);
+			  r->def.name, remote_state_name(remote_state_of(kind)), r->error);
 	}
-	remote_set_state(r, state_of(kind));
+	remote_set_state(r, remote_state_of(kind));
 	end = remote_now_ms() + ms;
 	pthread_mutex_lock(&r->lock);
 	r->next_try = end;
@@ -319,7 +320,7 @@ static void rest(struct remote *r)
 	pthread_mutex_unlock(&r->lock);
 	if (paused && r->store)
 		uploader_disconnect(r);
-	remote_set_state(r, paused ? REMOTE_PAUSED : held ? REMOTE_HELD : REMOTE_IDLE);
+	remote_set_state(r, paused ? REMOTE_PAUSED : held ? REMOTE_HELD : r->resting);
 	if (remote_now_ms() - r->stored_at > STORE_MS)
 		state_store(r);
 	if (!paused && r->layout && sweep_step(r))

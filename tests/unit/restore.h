@@ -107,7 +107,7 @@ static inline void make_tree(int fd)
 	put_pattern(fd, "a/f64k", 65536, 1);
 	put_pattern(fd, "a/f64k1", 65537, 2);
 	put_pattern(fd, "a/big", BIG, 3);
-	put_hole(fd, "a/sparse", 300 << 20, 123456789);
+	put_hole(fd, "a/sparse", 24 << 20, 12345678);
 	put_hole(fd, "a/tail", 40000, 0);
 	put_file(fd, "odd na%me/#?&+\xc3\xbc", "x", 1);
 	put_file(fd, "odd na%me/\xff\xfe\n", "y", 1);
@@ -429,6 +429,7 @@ static inline struct scene *scene_make(bool s3)
 	return s;
 }
 
+/* One scene serves all tests of a group: what they do to the remote they undo. */
 static inline int scene_dav(void **state)
 {
 	return (*state = scene_make(false)) ? 0 : -1;
@@ -505,6 +506,16 @@ static inline void empty_target(struct scene *s)
 	assert_int_equal(mkdir(s->b->path[1], 0755), 0);
 	s->b->fd[1] = open(s->b->path[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(s->b->fd[1] >= 0);
+}
+
+static inline int scene_again(void **state)
+{
+	struct scene *s = *state;
+
+	faulty_command(&s->f, "clear");
+	empty_target(s);
+	s->o = (struct restore_options){ .lacking = note_lacking, .patience_s = 3, .arg = s };
+	return 0;
 }
 
 #endif

@@ -71,6 +71,14 @@ static bool is_sound(struct layout *l, struct layout_dir *d, const struct manife
 			return true;
 	if (given_up(l, object))
 		return true;
+	for (size_t i = 0; i < l->n_beyond; i++)
+		for (size_t k = 0; k < l->beyond[i].n; k++) {
+			const struct intent_op *op = &l->beyond[i].op[k];
+
+			print_message("intent %llu: %d %s%s%s, path %s\n",
+				      (unsigned long long)l->beyond[i].seq, (int)op->kind, op->name,
+				      op->to ? " -> " : "", op->to ? op->to : "", op->path);
+		}
 	print_message("head %llu: %s (%s): neither as before nor as intended\n",
 		      (unsigned long long)l->head.seq, path, object);
 	return false;
