@@ -90,12 +90,15 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/remote/layout_check.c \
 	%D%/remote/layout_commit.c \
 	%D%/remote/layout_dir.c \
+	%D%/remote/layout_discard.c \
+	%D%/remote/layout_doubt.c \
 	%D%/remote/layout_edit.c \
 	%D%/remote/layout_encode.c \
 	%D%/remote/layout_find.c \
 	%D%/remote/layout_head.c \
 	%D%/remote/layout_intent.c \
 	%D%/remote/layout_io.c \
+	%D%/remote/layout_links.c \
 	%D%/remote/layout_move.c \
 	%D%/remote/layout_open.c \
 	%D%/remote/layout_page.c \

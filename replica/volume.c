@@ -194,7 +194,7 @@ int volume_admit(struct volume *v, int m)
 
 		event_log_attach(&v->events, m, v->m[m].dotfd);
 		event_emit(&v->events, &e);
-		remotes_joined(v);
+		remotes_joined(v, m);
 	}
 	return r;
 }

@@ -40,8 +40,10 @@ unit_programs = \
 	%D%/unit/t-io \
 	%D%/unit/t-journal \
 	%D%/unit/t-journal_open \
+	%D%/unit/t-layout_random \
 	%D%/unit/t-leaves \
 	%D%/unit/t-ledger \
+	%D%/unit/t-ledger_disk \
 	%D%/unit/t-ledger_random \
 	%D%/unit/t-log \
 	%D%/unit/t-manifest \
@@ -60,6 +62,7 @@ unit_programs = \
 	%D%/unit/t-recovery_random \
 	%D%/unit/t-remote_def \
 	%D%/unit/t-remote_parts \
+	%D%/unit/t-remote_secret \
 	%D%/unit/t-restore \
 	%D%/unit/t-resync \
 	%D%/unit/t-scrub \
@@ -74,6 +77,7 @@ unit_programs = \
 	%D%/unit/t-store_words \
 	%D%/unit/t-stress \
 	%D%/unit/t-superblock \
+	%D%/unit/t-sync_random \
 	%D%/unit/t-tree \
 	%D%/unit/t-verdict \
 	%D%/unit/t-volume_open
@@ -189,6 +193,8 @@ noinst_HEADERS = \
 	%D%/unit/fakestore.h \
 	%D%/unit/journal.h \
 	%D%/unit/layoutmodel.h \
+	%D%/unit/ledger.h \
+	%D%/unit/ledger_model.h \
 	%D%/unit/manifest.h \
 	%D%/unit/names.h \
 	%D%/unit/player.h \
@@ -196,6 +202,7 @@ noinst_HEADERS = \
 	%D%/unit/restore.h \
 	%D%/unit/store.h \
 	%D%/unit/store_s3.h \
+	%D%/unit/sync.h \
 	%D%/unit/tmpdir.h \
 	%D%/unit/volume.h
 

@@ -84,9 +84,12 @@ void layout_content(struct layout *l, const struct layout_dir *d, const struct m
 		    char out[LAYOUT_NAME_MAX]);
 /* Leaf hashes of a large file, checked against e->root; fresh memory. */
 int layout_leaves(struct layout *l, const struct manifest_entry *e, uint64_t **hash);
-/* Readers. While an intent that the head does not cover is about path: what it may be instead.
- * NULL: none. Its root may be that of nothing, where the writer did not know it. */
-const struct manifest_entry *layout_maybe(struct layout *l, const char *path);
+/* Readers. While an intent that the head does not cover is about an object (layout_content): what it, or
+ * what it is moved to, may be instead. NULL: none. Its root may be that of nothing, where the writer did
+ * not know it. */
+const struct manifest_entry *layout_maybe(struct layout *l, const char *object);
+/* The n-th of these, the newest first: it was tried again and again, and changed between. */
+const struct manifest_entry *layout_maybe_nth(struct layout *l, const char *object, unsigned n);
 /* ... and where object may be instead, because it is being moved: the n-th other place. -ENOENT. */
 int layout_elsewhere(struct layout *l, const char *object, unsigned n, char out[LAYOUT_NAME_MAX]);
 
@@ -132,6 +135,9 @@ bool layout_unlinked(struct layout *l, uint64_t *id);
 /* What the remote should have of this entry is not there, or damaged: it counts as nothing. A
  * directory becomes empty; name NULL or "": d itself. */
 int layout_spoil(struct layout *l, struct layout_dir *d, const char *name);
+/* Whether an object is (of) the manifest of d as it is now. */
+bool layout_holds_leaves(const struct manifest_entry *e, const char *object);
+bool layout_holds(const struct layout_dir *d, const char *object);
 /* All of a directory's manifest is written again. */
 void layout_rewrite(struct layout *l, struct layout_dir *d);
 
@@ -147,8 +153,9 @@ void layout_staged(const struct layout *l, struct layout_staged *s);
 struct layout_run {
 	unsigned (*parallel)(void *arg, int last_result);
 	layout_done done;
+	void (*sent)(void *arg);    /* content of a file went up; may be NULL */
 	void (*stored)(void *arg, const char *object, uint64_t size, struct layout_dir *d,
-		       const char *name);   /* to be looked at again after the settle time; d NULL: none of a file */
+		       const char *name);   /* to be looked at again after the settle time; name NULL: of the manifest of d */
 	void *arg;
 };
 int layout_commit(struct layout *l, const struct layout_run *run);

@@ -69,7 +69,7 @@ static void look_came(struct layout *l, struct job *j)
 	else if (!k->leaf)
 		put_found(l, p, j->op.size);
 	else if (l->run && l->run->stored)
-		l->run->stored(l->run->arg, k->name, p->leaf_len, NULL, NULL);
+		l->run->stored(l->run->arg, k->name, p->leaf_len, p->d, p->e.name);
 	free(k);
 }
 

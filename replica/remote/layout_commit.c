@@ -49,6 +49,29 @@ static bool any_due(const struct layout *l)
 	return false;
 }
 
+static int drop_tree(struct layout *l, struct limbo *x)
+{
+	int err;
+
+	if (!x->child) {
+		err = dir_new(l, NULL, x->e.name, x->e.id, &x->child);
+		if (err)
+			return err;
+		x->child->ref = x->e.dir;
+		x->child->hidden = !*x->object;
+	}
+	err = tree_discard(l, x->child, x->object);
+	if (err == -EBADMSG) {
+		log_warn("remote: %s: it stays at the store: %s", x->path, l->error);
+		err = 0;
+	}
+	if (!err) {
+		dir_forget(l, x->child);
+		dir_gone(l, x->child);
+	}
+	return err;
+}
+
 /* Moved out and not in again: whoever did it sends it anew. */
 static int drop_limbo(struct layout *l)
 {
@@ -56,9 +79,8 @@ static int drop_limbo(struct layout *l)
 	int err = 0;
 
 	while ((x = l->limbo) && !err) {
-		if (*x->object && x->e.type == TYPE_DIR)
-			log_warn("remote: %s: a directory that was moved out of the way stays there",
-				 x->object);
+		if (x->e.type == TYPE_DIR)
+			err = drop_tree(l, x);
 		else
 			err = step_delete(l, x->object, false, NULL);
 		if (!err)
@@ -127,7 +149,7 @@ static int commit(struct layout *l)
 
 	if (l->head_data)
 		err = finish_head(l);
-	else if (!any_staged(l) && any_due(l))
+	else if (!any_staged(l) && (any_due(l) || l->untidy))
 		layout_tidy(l);
 	if (!err)
 		err = drop_limbo(l);

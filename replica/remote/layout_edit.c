@@ -64,30 +64,37 @@ int put_litter(struct layout *l, struct put *p)
 	int err = 0;
 
 	if (*p->leaf)
-		err = names_add(&l->drop, p->leaf);
+		err = step_delete_now(l, p->leaf);
 	if (*p->aside && !err)
-		err = names_add(&l->drop, p->aside);
+		err = step_delete_now(l, p->aside);
 	*p->leaf = *p->aside = '\0';
 	return err;
 }
 
-/* What it may have done to the object: that is the one of the entry before, or of none. */
-int put_undo(struct layout *l, struct put *p)
+int put_doubt(struct layout *l, struct put *p, bool *did)
 {
 	char object[LAYOUT_NAME_MAX] = "";
 	struct manifest_entry *e;
 	int err;
 
-	if (!p->tried)
-		return 0;
 	content_name(p->d, &p->e, p->object); /* it came along when a directory above was moved */
 	err = entry_get(l, p->d, p->e.name, &e);
 	if (err && err != -ENOENT && err != -EBADMSG)
 		return err;
 	if (!err && has_content(e))
 		content_name(p->d, e, object);
-	if (!strcmp(object, p->object))
-		return doubt_add(l, p->d, p->e.name);
+	*did = !strcmp(object, p->object);
+	return *did ? doubt_add(l, p->d, p->e.name, &p->e) : 0;
+}
+
+/* What it may have done to the object: that is the one of the entry before, or of none. */
+int put_undo(struct layout *l, struct put *p)
+{
+	bool did = false;
+	int err = p->tried ? put_doubt(l, p, &did) : 0;
+
+	if (err || did || !p->tried)
+		return err;
 	return step_delete(l, p->object, false, NULL);
 }
 
@@ -118,21 +125,27 @@ static int put_looks(struct layout *l, struct layout_dir *d, struct put *p)
 int put_place(struct layout *l, struct put *p)
 {
 	p->e.by_id = p->forced || !place_is_plain(l, p->d, p->e.name);
+	/* Never one that is there: other entries of this file may still need that. */
+	p->e.object = p->e.by_id ? ref_next(l) : 0;
 	content_name(p->d, &p->e, p->object);
 	if (!*p->object)
 		return -ENAMETOOLONG;
-	step_claim(l, p->object, CLAIM_FILE);
+	/* What was to be deleted there still is, if nothing comes of this. */
+	p->tried |= step_claim(l, p->object, CLAIM_FILE);
 	return 0;
 }
 
 /* One that is staged already gives way. */
 static int put_replace(struct layout *l, struct put *old, struct put *p)
 {
+	bool did = false;
 	int err = put_litter(l, old);
 
+	if (!err && old->tried)
+		err = put_doubt(l, old, &did);
 	if (err)
 		return err;
-	p->tried = old->tried;
+	p->tried |= old->tried;
 	if (old->tried && strcmp(old->object, p->object))
 		err = step_delete(l, old->object, false, NULL);
 	put_unlink(l, old);
@@ -273,6 +286,7 @@ int layout_remove(struct layout *l, struct layout_dir *d, const char *name)
 static void keep_content(struct manifest_entry *to, const struct manifest_entry *from)
 {
 	to->by_id = from->by_id;
+	to->object = from->object;
 	if (from->type == TYPE_DIR) {
 		to->dir = from->dir;
 		to->files = from->files;
@@ -288,7 +302,7 @@ static void keep_content(struct manifest_entry *to, const struct manifest_entry 
 static int set_new(struct layout *l, struct layout_dir *d, struct manifest_entry *e)
 {
 	e->leaves = e->dir = (struct manifest_ref){ 0 };
-	e->files = e->bytes = 0;
+	e->files = e->bytes = e->object = 0;
 	if (e->type == TYPE_REG && !e->link)
 		return layout_failed(l, -ENOENT, "%s: attributes of a file that is not stored",
 				     e->name);
@@ -416,7 +430,7 @@ int layout_spoil(struct layout *l, struct layout_dir *d, const char *name)
 		return err;
 	if (e->type == TYPE_DIR)
 		return spoil_dir(l, d, name);
-	return has_content(e) ? doubt_add(l, d, name) : 0;
+	return has_content(e) ? doubt_add(l, d, name, NULL) : 0;
 }
 
 void layout_rewrite(struct layout *l, struct layout_dir *d)

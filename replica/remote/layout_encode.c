@@ -69,7 +69,7 @@ static void out_looked(struct layout *l, struct outgoing *o)
 
 	if (!op->result && (op->size == o->len || op->size == UINT64_MAX)) {
 		if (l->run && l->run->stored)
-			l->run->stored(l->run->arg, o->name, o->len, NULL, NULL);
+			l->run->stored(l->run->arg, o->name, o->len, o->d, NULL);
 		out_free(l, o);
 		return;
 	}
@@ -196,6 +196,7 @@ static int write_whole(struct layout *l, struct layout_dir *d)
 	if (err)
 		return err;
 	d->dirty = false;
+	d->untold = true;
 	if (!d->bits)
 		d->page[0].dirty = false;
 	return out_start(l, d, WHOLE, d->ref.seq, data, len, d->ref.sha256);
@@ -241,10 +242,15 @@ static int tell_parent(struct layout *l, struct layout_dir *d)
 	int err;
 
 	if (!d->parent)
+		d->untold = false;
+	if (!d->untold)
 		return 0;
 	err = entry_get(l, d->parent, d->name, &e);
+	if (err && err != -ENOENT)
+		return err;
+	d->untold = false;
 	if (err)
-		return err == -ENOENT ? 0 : err;
+		return 0;
 	if (e->dir.seq == d->ref.seq && !memcmp(e->dir.sha256, d->ref.sha256, SHA256_LEN))
 		return 0;
 	e->dir = d->ref;
@@ -264,7 +270,7 @@ static size_t queue(struct layout *l)
 	for (d = l->oldest; d; d = d->newer)
 		d->queued = false;
 	for (d = l->oldest; d; d = d->newer) {
-		if (!d->dirty || d->gone)
+		if (!(d->dirty || d->untold) || d->gone)
 			continue;
 		for (up = d; up && !up->queued; up = up->parent) {
 			up->queued = true;

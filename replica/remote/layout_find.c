@@ -43,62 +43,6 @@ struct put *put_find(const struct layout_dir *d, const char *name)
 	return NULL;
 }
 
-struct doubt *doubt_find(const struct layout_dir *d, const char *name)
-{
-	uint64_t hash = d->doubts ? name_hash(name) : 0;
-	struct doubt *x;
-
-	for (x = d->doubts; x; x = x->dir_next)
-		if (x->hash == hash && !strcmp(x->name, name))
-			return x;
-	return NULL;
-}
-
-int doubt_add(struct layout *l, struct layout_dir *d, const char *name)
-{
-	struct doubt *x;
-
-	if (doubt_find(d, name))
-		return 0;
-	x = calloc(1, sizeof(*x));
-	if (!x)
-		return -ENOMEM;
-	x->name = strdup(name);
-	if (!x->name) {
-		free(x);
-		return -ENOMEM;
-	}
-	x->hash = name_hash(name);
-	x->d = d;
-	layout_dir_ref(d);
-	x->dir_next = d->doubts;
-	d->doubts = x;
-	x->next = l->doubts;
-	x->link = &l->doubts;
-	if (x->next)
-		x->next->link = &x->next;
-	l->doubts = x;
-	l->doubts_noted = false;
-	return 0;
-}
-
-void doubt_remove(struct layout *l, struct doubt *x)
-{
-	struct doubt **p;
-
-	if (!x)
-		return;
-	for (p = &x->d->doubts; *p != x; p = &(*p)->dir_next)
-		;
-	*p = x->dir_next;
-	*x->link = x->next;
-	if (x->next)
-		x->next->link = x->link;
-	layout_dir_put(l, x->d);
-	free(x->name);
-	free(x);
-}
-
 /* ---- where content is ---- */
 
 bool place_is_plain(struct layout *l, const struct layout_dir *d, const char *name)
@@ -112,20 +56,20 @@ bool place_is_plain(struct layout *l, const struct layout_dir *d, const char *na
 void content_name(const struct layout_dir *d, const struct manifest_entry *e,
 		  char out[LAYOUT_NAME_MAX])
 {
-	if (e->by_id || d->hidden)
-		object_name_id(out, e->id);
-	else if (dir_path(d, e->name, out))
+	*out = '\0';
+	if (e->by_id || d->hidden) {
+		if (e->object)
+			object_name_id(out, e->id, e->object);
+	} else if (dir_path(d, e->name, out)) {
 		*out = '\0';
+	}
 }
 
 void layout_content(struct layout *l, const struct layout_dir *d, const struct manifest_entry *e,
 		    char out[LAYOUT_NAME_MAX])
 {
-	/* What layout_inode gave out stands in the directory of links. */
-	if (d == l->links)
-		object_name_id(out, e->id);
-	else
-		content_name(d, e, out);
+	(void)l;
+	content_name(d, e, out);
 }
 
 /* ---- entries ---- */
@@ -360,4 +304,29 @@ int layout_leaves(struct layout *l, const struct manifest_entry *e, uint64_t **h
 		*hash = NULL;
 	}
 	return err;
+}
+
+bool layout_holds(const struct layout_dir *d, const char *object)
+{
+	char name[OBJECT_NAME_MAX];
+
+	object_name_dir(name, d->id, d->ref.seq);
+	if (!strcmp(name, object))
+		return true;
+	for (unsigned i = 0; d->bits && d->ready && i < 1u << d->bits; i++) {
+		object_name_page(name, d->id, d->page[i].ref.seq, i);
+		if (!strcmp(name, object))
+			return true;
+	}
+	return false;
+}
+
+bool layout_holds_leaves(const struct manifest_entry *e, const char *object)
+{
+	char name[OBJECT_NAME_MAX];
+
+	if (!e->leaves.seq)
+		return false;
+	object_name_leaf(name, e->id, e->leaves.seq);
+	return !strcmp(name, object);
 }

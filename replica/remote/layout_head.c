@@ -141,6 +141,7 @@ int head_freeze(struct layout *l)
 	l->head_next = h;
 	l->drop = (struct names){ 0 };
 	l->opened = false;
+	l->doubts_noted = false;
 	l->fixed = l->last << 20 | 0xfffff;
 	l->running_no = 0;
 	for (s = l->steps; s; s = s->next)

@@ -163,6 +163,22 @@ static bool anything_new(const struct layout *l)
 	return false;
 }
 
+/* The entry too, where nothing is known of what it may be instead. */
+static void add_doubt(struct list *x, const struct doubt *d, const struct manifest_entry *e,
+		      const char *object)
+{
+	struct manifest_entry alt;
+	size_t i;
+
+	for (i = 0; i < d->n_alt; i++) {
+		alt = d->alt[i];
+		alt.name = e->name;
+		add_content(x, d->d, &alt, object);
+	}
+	if (!d->n_alt)
+		add_content(x, d->d, e, object);
+}
+
 static int add_doubts(struct layout *l, struct list *x)
 {
 	char object[LAYOUT_NAME_MAX];
@@ -178,7 +194,7 @@ static int add_doubts(struct layout *l, struct list *x)
 			return err;
 		content_name(d->d, e, object);
 		if (*object)
-			add_content(x, d->d, e, object);
+			add_doubt(x, d, e, object);
 	}
 	return 0;
 }
@@ -187,16 +203,18 @@ static int list_puts(struct layout *l, struct list *x)
 {
 	struct step *s;
 	struct put *p;
+	int err;
 
 	for (s = l->steps; s; s = s->next)
 		if (s->kind == STEP_DELETE && !s->done)
 			add_step(x, s, s->early ? s->name : s->now);
-	for (p = l->puts; p; p = p->next) {
+	err = add_doubts(l, x);
+	for (p = l->puts; p && !err; p = p->next) {
 		content_name(p->d, &p->e, p->object);
 		if (*p->object)
 			add_content(x, p->d, &p->e, p->object);
 	}
-	return add_doubts(l, x);
+	return err;
 }
 
 int intent_of_puts(struct layout *l)

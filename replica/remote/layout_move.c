@@ -40,8 +40,6 @@ static int may_move_folder(struct layout *l, struct layout_dir *from, const char
 		return err;
 	if (layout_count(child))
 		err = layout_failed(l, -ENOTSUP, "%s: this store cannot move that directory", name);
-	else
-		child->hidden = !plain;
 	layout_dir_put(l, child);
 	return err;
 }
@@ -71,6 +69,7 @@ void limbo_free(struct layout *l, struct limbo *x)
 		layout_dir_put(l, x->child);
 	if (x->put)
 		put_free(l, x->put);
+	doubt_remove(l, x->doubt);
 	manifest_entry_clear(&x->e);
 	free(x);
 }
@@ -83,14 +82,11 @@ static int take_put(struct layout *l, struct limbo *x, struct put *p)
 	content_name(p->d, &p->e, p->object);
 	if (p->tried)
 		err = step_delete(l, p->object, false, NULL);
-	if (*p->leaf && !err)
-		err = names_add(&l->drop, p->leaf);
-	if (*p->aside && !err)
-		err = names_add(&l->drop, p->aside);
+	if (!err)
+		err = put_litter(l, p);
 	put_unlink(l, p);
 	layout_dir_put(l, p->d);
 	p->d = NULL;
-	*p->leaf = *p->aside = '\0';
 	p->tried = p->noted = false;
 	p->stage = PUT_WAITS;
 	x->put = p;
@@ -100,7 +96,6 @@ static int take_put(struct layout *l, struct limbo *x, struct put *p)
 /* The entry and all that hangs on it. */
 static int take_entry(struct layout *l, struct layout_dir *d, const char *name, struct limbo *x)
 {
-	struct doubt *doubt;
 	int err;
 
 	if (x->put) {
@@ -120,9 +115,9 @@ static int take_entry(struct layout *l, struct layout_dir *d, const char *name, 
 	}
 	x->files = x->e.files;
 	x->bytes = x->e.bytes;
-	doubt = doubt_find(d, name);
-	x->doubted = doubt != NULL;
-	doubt_remove(l, doubt);
+	x->doubt = doubt_find(d, name);
+	if (x->doubt)
+		doubt_unhang(l, x->doubt);
 	if (!x->child)
 		return 0;
 	layout_dir_ref(x->child);
@@ -192,7 +187,7 @@ static int add_move(struct layout *l, const struct limbo *x, const struct manife
 	if (!*x->object || !strcmp(x->object, to))
 		return 0;
 	step_claim(l, to, dir ? CLAIM_TREE : CLAIM_FILE);
-	err = step_translate(l, x->object, to);
+	err = dir ? step_translate(l, x->object, to) : 0;
 	if (err)
 		return err;
 	/* The path that the names do not tell: of the side that is stored by id. */
@@ -201,7 +196,6 @@ static int add_move(struct layout *l, const struct limbo *x, const struct manife
 		return -ENOMEM;
 	s->dir = dir;
 	s->size = e->size;
-	l->live.moves++;
 	if (dir) {
 		struct put *p;
 
@@ -233,10 +227,17 @@ static int put_in_entry(struct layout *l, struct limbo *x, struct layout_dir *to
 	}
 	free(x->e.name);
 	x->e.name = copy;
-	if (!dir)
-		x->e.by_id = has_content(&x->e) && !plain;
-	else if (!*x->object || !plain)
+	if (!dir && has_content(&x->e)) {
+		x->e.by_id = !plain;
+		/* What has a number already keeps it. */
+		x->e.object = plain ? 0 : x->e.object ? x->e.object : ref_next(l);
+	} else if (!dir) {
+		x->e.by_id = false;
+	} else if (!*x->object || !plain) {
 		x->e.by_id = true; /* what is hidden stays so */
+	}
+	if (x->child)
+		x->child->hidden = to->hidden || x->e.by_id;
 	if (dir && *x->object && (!plain || !moves_folders(l)))
 		err = remake_folder(l, x, to);
 	if (!err)
@@ -247,9 +248,10 @@ static int put_in_entry(struct layout *l, struct limbo *x, struct layout_dir *to
 		err = dir_rehang(l, x->child, to, name);
 	if (err)
 		return err;
-	if (x->doubted)
-		err = doubt_add(l, to, name);
-	l->live.moves += !*x->object;
+	if (x->doubt)
+		err = doubt_hang(l, x->doubt, to, name);
+	x->doubt = NULL;
+	l->live.moves++;
 	return err ? err : entry_store(l, to, &x->e);
 }
 
@@ -385,7 +387,6 @@ int put_aside(struct layout *l, struct limbo *x, const char *aside)
 	err = add_move(l, x, &x->e, aside, x->path);
 	if (err)
 		return err;
-	l->live.moves--;
 	follow_last(l, before, NULL, NULL, x->token);
 	strcpy(x->object, aside);
 	return 0;

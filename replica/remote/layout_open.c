@@ -165,6 +165,7 @@ static int read_heads(struct layout *l, bool take_over)
 		err = i > 1 ? 0 : -EBADMSG;
 	}
 	l->before = i > 1 && !err ? seq[i - 2] : 0;
+	l->untidy = n > LAYOUT_HEADS_KEPT;
 	free(seq);
 	if (!err && l->head.seq)
 		err = check_head(l, &l->head, take_over);
@@ -247,6 +248,7 @@ static int open_all(struct layout *l, const struct layout_options *o)
 	if (!*l->writer)
 		return layout_beyond(l);
 	err = layout_replay(l, o->take_over);
+	l->untidy |= l->n_intent > 0;
 	/* Numbers that nobody used before, also where a head that was sent is still under way. */
 	l->fixed = l->last << 20 | 0xfffff;
 	l->running_no = randombytes_uniform(0x7ffff);

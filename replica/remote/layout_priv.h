@@ -6,8 +6,8 @@
  * layout_replay.c  intents beyond the head: rolled forward (writer), looked up (reader)
  * layout_io.c      requests: waiting, stopping, small objects
  * layout_dir.c     the cache of directories; layout_page.c their entries
- * layout_find.c    reading the state
- * layout_edit.c    put, set, remove, spoil; layout_move.c moves
+ * layout_find.c    reading the state; layout_doubt.c what of it may be wrong
+ * layout_edit.c    put, set, remove, spoil; layout_move.c moves; layout_discard.c whole trees
  * layout_links.c   how many names an inode has
  * layout_step.c    the list of what is to be done at the store besides puts
  * layout_intent.c  intents
@@ -65,6 +65,7 @@ struct layout_dir {
 	bool gone;                  /* in the state no more */
 	bool dirty;                 /* its manifest (or index) is to be written */
 	bool rewrite;               /* ... and all pages */
+	bool untold;                /* written, and its parent does not know yet */
 	bool queued;
 	unsigned depth;             /* while manifests are written */
 	struct manifest_ref ref;
@@ -116,7 +117,7 @@ struct put {
 	bool noted;                 /* an intent has it */
 	bool noted_again;
 	bool listed;                /* a listing was asked for it */
-	bool tried;                 /* something was sent to its name */
+	bool tried;                 /* something may be under its name that is nobody's */
 	unsigned tries;
 	int result, source_err;
 	char object[LAYOUT_NAME_MAX];
@@ -133,9 +134,11 @@ struct put {
 struct doubt {
 	struct doubt *next, **link;
 	struct doubt *dir_next;
-	struct layout_dir *d;       /* referenced */
+	struct layout_dir *d;       /* referenced; NULL: moved out of the way */
 	char *name;
 	uint64_t hash;
+	struct manifest_entry *alt; /* what it may be instead, the newest last */
+	size_t n_alt;
 };
 
 enum step_kind { STEP_MOVE, STEP_DELETE, STEP_MKDIR };
@@ -166,7 +169,7 @@ struct limbo {
 	struct manifest_entry e;
 	struct layout_dir *child;   /* referenced, NULL: not cached */
 	struct put *put;
-	bool doubted;
+	struct doubt *doubt;
 	uint64_t files, bytes;
 	char object[LAYOUT_NAME_MAX]; /* where the content is; "": there is none */
 	char path[LAYOUT_NAME_MAX]; /* where it was */
@@ -224,6 +227,7 @@ struct layout {
 	const struct layout_run *run;
 	unsigned running, allowed;
 	bool cancelled;
+	bool untidy;                /* something was left for later */
 	int trouble;                /* what ends this commit */
 	char trouble_text[STORE_ERROR_MAX];
 };
@@ -302,9 +306,6 @@ int layout_load_manifest(struct layout *l, struct layout_dir *d);
 
 /* ---- layout_find.c ---- */
 struct put *put_find(const struct layout_dir *d, const char *name);
-struct doubt *doubt_find(const struct layout_dir *d, const char *name);
-int doubt_add(struct layout *l, struct layout_dir *d, const char *name);
-void doubt_remove(struct layout *l, struct doubt *doubt);
 /* Of e, a regular file that is no link, in d. "" where the path is too long. */
 void content_name(const struct layout_dir *d, const struct manifest_entry *e,
 		  char out[LAYOUT_NAME_MAX]);
@@ -313,6 +314,16 @@ bool has_content(const struct manifest_entry *e);
 bool place_is_plain(struct layout *l, const struct layout_dir *d, const char *name);
 bool name_is_good(const char *name);
 uint64_t name_hash(const char *name);
+
+/* ---- layout_doubt.c ---- */
+struct doubt *doubt_find(const struct layout_dir *d, const char *name);
+/* alt (may be NULL): what it may be instead. */
+int doubt_add(struct layout *l, struct layout_dir *d, const char *name,
+	      const struct manifest_entry *alt);
+void doubt_remove(struct layout *l, struct doubt *x); /* NULL is fine */
+/* From its place, and to another one; what cannot be hung up is gone. */
+void doubt_unhang(struct layout *l, struct doubt *x);
+int doubt_hang(struct layout *l, struct doubt *x, struct layout_dir *d, const char *name);
 
 /* ---- layout_links.c ---- */
 /* A name of that inode came (1) or went (-1). */
@@ -327,6 +338,8 @@ void put_link(struct layout *l, struct put *p, struct layout_dir *d);
 /* Not wanted any more. Its name is to be cleaned up if it was tried. */
 int put_cancel(struct layout *l, struct put *p);
 int put_undo(struct layout *l, struct put *p);
+/* It may have changed the object of the entry that is there; *did: there is one. */
+int put_doubt(struct layout *l, struct put *p, bool *did);
 int put_litter(struct layout *l, struct put *p);
 int put_place(struct layout *l, struct put *p);
 void limbo_free(struct layout *l, struct limbo *x);
@@ -338,18 +351,23 @@ int take_out(struct layout *l, struct layout_dir *d, const char *name, struct li
 int put_in(struct layout *l, struct limbo *x, struct layout_dir *to, const char *name);
 int put_aside(struct layout *l, struct limbo *x, const char *aside);
 
+/* ---- layout_discard.c ---- */
+/* object: where it is at the store; "": it is stored by id. */
+int tree_discard(struct layout *l, struct layout_dir *d, const char *object);
+
 /* ---- layout_step.c ---- */
 enum claim { CLAIM_FILE, CLAIM_FOLDER, CLAIM_TREE };
 struct step *step_add(struct layout *l, enum step_kind kind, const char *name, const char *to,
 		      const char *path);
 int step_delete(struct layout *l, const char *name, bool dir, const char *path);
+int step_delete_now(struct layout *l, const char *name);
 int step_mkdir(struct layout *l, const struct layout_dir *d, const struct manifest_entry *e);
-/* Something is going to be called so. */
-void step_claim(struct layout *l, const char *name, enum claim claim);
-/* What is called from or is below it will be called to. */
+/* Something is going to be called so. Returns whether that very name was to be deleted. */
+bool step_claim(struct layout *l, const char *name, enum claim claim);
+/* What is called from or is below it will be called to. Of collections. */
 int step_translate(struct layout *l, const char *from, const char *to);
-/* "a/b" of "a" -> "x": "x/b"; NULL: not concerned. malloc'ed. */
-char *name_translate(const char *name, const char *from, const char *to);
+/* "a/b" of "a" -> "x" (dir): "x/b"; NULL: not concerned. malloc'ed. */
+char *name_translate(const char *name, const char *from, const char *to, bool dir);
 /* The entry at d/name is now at to/new_name; to NULL: nowhere, or out with that token. */
 void step_follow(struct layout *l, struct layout_dir *d, const char *name, struct layout_dir *to,
 		 const char *new_name, unsigned token);

@@ -108,6 +108,8 @@ static void content_came(struct layout *l, struct put *p)
 {
 	int err = put_end(p);
 
+	if (l->run && l->run->sent)
+		l->run->sent(l->run->arg);
 	if (err)
 		put_lost(p, err, NULL);
 	else if (*p->aside)
@@ -169,6 +171,7 @@ static int adopt_entry(struct put *p, struct manifest_entry *e)
 	free(e->name);
 	e->name = name;
 	e->by_id = p->e.by_id;
+	e->object = p->e.object;
 	e->link = false;
 	e->leaves = e->dir = (struct manifest_ref){ 0 };
 	manifest_entry_clear(&p->e);
@@ -202,6 +205,7 @@ static int put_begin(struct layout *l, struct put *p)
 {
 	struct manifest_entry e = { 0 };
 	uint64_t size = p->e.size, root = p->e.root;
+	bool did;
 	int err = put_litter(l, p);
 
 	p->source_err = 0;
@@ -211,7 +215,10 @@ static int put_begin(struct layout *l, struct put *p)
 	if (err)
 		return err;
 	p->begun = true;
-	err = adopt_entry(p, &e);
+	if (p->tried && (e.size != size || e.root != root))
+		err = put_doubt(l, p, &did);
+	if (!err)
+		err = adopt_entry(p, &e);
 	manifest_entry_clear(&e);
 	if (err)
 		return err;

@@ -113,14 +113,18 @@ static int find_entry(struct layout *l, const char *path, const char *object,
 static int forget_entry(struct layout *l, struct layout_dir *d, const char *name)
 {
 	struct layout_dir *child;
-	struct manifest_entry e;
+	struct manifest_entry e, *own;
 	int err;
 
 	err = layout_dir_open(l, d, name, &child);
 	if (!err) {
 		dir_forget(l, child);
+		/* The entry says by now that nothing is below. */
+		err = entry_get(l, d, name, &own);
 		dir_gone(l, child);
 		layout_dir_put(l, child);
+		if (err)
+			return err;
 	} else if (err != -ENOTDIR && err != -EBADMSG) {
 		return err == -ENOENT ? 0 : err;
 	}
@@ -183,7 +187,7 @@ static int replay_stray(struct layout *l, const struct intent_op *op)
 
 	log_warn("remote: %s was moved to %s, and is not known", op->name, op->to);
 	step_claim(l, op->to, op->dir ? CLAIM_TREE : CLAIM_FILE);
-	err = step_translate(l, op->name, op->to);
+	err = op->dir ? step_translate(l, op->name, op->to) : 0;
 	if (err)
 		return err;
 	s = step_add(l, STEP_MOVE, op->name, op->to, op->path);
@@ -192,7 +196,8 @@ static int replay_stray(struct layout *l, const struct intent_op *op)
 	s->dir = op->dir;
 	s->size = UINT64_MAX;
 	l->live.sets++;
-	return 0;
+	/* By id it is nobody's for ever. */
+	return object_is_by_id(op->to) ? step_delete(l, op->to, false, NULL) : 0;
 }
 
 static int take_moved(struct layout *l, const struct intent_op *op, struct limbo **x)
@@ -217,6 +222,7 @@ static int take_moved(struct layout *l, const struct intent_op *op, struct limbo
 
 static int replay_move(struct layout *l, const struct intent_op *op)
 {
+	struct object_name number;
 	struct layout_dir *to;
 	struct limbo *x;
 	char name[256];
@@ -229,6 +235,9 @@ static int replay_move(struct layout *l, const struct intent_op *op)
 	err = resolve(l, tree_path(op, op->to), &to, name);
 	if (err)
 		return err == -ENOENT ? replay_stray(l, op) : err;
+	/* By id it has the number that it got then. */
+	if (object_is_by_id(op->to) && !object_name_parse(op->to, &number))
+		x->e.object = number.seq;
 	err = forget_entry(l, to, name);
 	if (!err)
 		err = put_in(l, x, to, name);
@@ -243,12 +252,12 @@ static int replay_put(struct layout *l, const struct intent_op *op)
 	char name[256];
 	int err = find_entry(l, op->path, op->name, &d, name, &e);
 
-	/* An object that no entry has. By id: there may be one at another place. */
+	/* An object that no entry has. */
 	if (err == -ENOENT)
-		return object_is_by_id(op->name) ? 0 : step_delete(l, op->name, false, op->path);
+		return step_delete(l, op->name, false, op->path);
 	if (err)
 		return err;
-	err = doubt_add(l, d, name);
+	err = doubt_add(l, d, name, &op->entry);
 	layout_dir_put(l, d);
 	return err;
 }
@@ -385,6 +394,34 @@ static int replay_one(struct layout *l, uint64_t seq, bool last, bool take_over)
 	return err;
 }
 
+static bool is_mentioned(const struct layout *l, const char *name)
+{
+	const struct step *s;
+
+	for (s = l->steps; s; s = s->next)
+		if (!strcmp(s->name, name) || (s->to && !strcmp(s->to, name)))
+			return true;
+	return false;
+}
+
+/* What was on its way when the writer died, and no intent tells of. */
+static int clear_aside(struct layout *l)
+{
+	struct names list = { 0 };
+	struct object_name o;
+	char name[LAYOUT_NAME_MAX];
+	int err = object_list(l, OBJECT_FOLDER_ASIDE, &list);
+	size_t i;
+
+	for (i = 0; !err && i < list.n; i++) {
+		snprintf(name, sizeof(name), "%s/%.255s", OBJECT_FOLDER_ASIDE, list.name[i]);
+		if (!object_name_parse(name, &o) && !is_mentioned(l, name))
+			err = step_delete_now(l, name);
+	}
+	names_clear(&list);
+	return err;
+}
+
 int layout_replay(struct layout *l, bool take_over)
 {
 	size_t n = 0, i;
@@ -396,7 +433,7 @@ int layout_replay(struct layout *l, bool take_over)
 	for (i = 0; !err && i < n; i++)
 		if (l->intent[i] > l->before)
 			err = replay_one(l, l->intent[i], i == n - 1, take_over);
-	return err;
+	return err ? err : clear_aside(l);
 }
 
 /* ---- readers ---- */
@@ -438,13 +475,14 @@ static int each_beyond(struct layout *l, int (*fn)(const struct intent_op *op, v
 /* A name on its way through the moves. */
 struct track {
 	char *name;
-	unsigned n;                 /* places still to be passed */
-	const struct manifest_entry *found;
+	unsigned n;                 /* still to be passed */
+	unsigned found;
+	const struct manifest_entry *entry;
 };
 
-static int track_move(struct track *t, const char *from, const char *to)
+static int track_move(struct track *t, const struct intent_op *op)
 {
-	char *next = name_translate(t->name, from, to);
+	char *next = name_translate(t->name, op->name, op->to, op->dir);
 
 	if (!next)
 		return 0;
@@ -453,32 +491,51 @@ static int track_move(struct track *t, const char *from, const char *to)
 	return 1;
 }
 
-static int track_path(const struct intent_op *op, void *arg)
+static int track_put(const struct intent_op *op, void *arg)
 {
 	struct track *t = arg;
 
 	if (op->kind == INTENT_MOVE)
-		track_move(t, tree_path(op, op->name), tree_path(op, op->to));
-	else if (op->kind == INTENT_PUT && !op->dir && !strcmp(op->path, t->name))
-		t->found = &op->entry;
+		track_move(t, op);
+	else if (op->kind == INTENT_PUT && !op->dir && !strcmp(op->name, t->name) &&
+		 t->found++ == t->n)
+		t->entry = &op->entry;
 	return 0;
 }
 
-const struct manifest_entry *layout_maybe(struct layout *l, const char *path)
+static unsigned count_maybe(struct layout *l, const char *object, unsigned at,
+			    const struct manifest_entry **e)
 {
-	struct track t = { .name = strdup(path) };
+	struct track t = { .name = strdup(object), .n = at };
 
 	if (t.name)
-		each_beyond(l, track_path, &t);
+		each_beyond(l, track_put, &t);
 	free(t.name);
+	*e = t.entry;
 	return t.found;
+}
+
+const struct manifest_entry *layout_maybe_nth(struct layout *l, const char *object, unsigned n)
+{
+	const struct manifest_entry *e;
+	unsigned all = count_maybe(l, object, UINT32_MAX, &e);
+
+	if (n >= all)
+		return NULL;
+	count_maybe(l, object, all - 1 - n, &e);
+	return e;
+}
+
+const struct manifest_entry *layout_maybe(struct layout *l, const char *object)
+{
+	return layout_maybe_nth(l, object, 0);
 }
 
 static int track_object(const struct intent_op *op, void *arg)
 {
 	struct track *t = arg;
 
-	if (op->kind != INTENT_MOVE || !track_move(t, op->name, op->to))
+	if (op->kind != INTENT_MOVE || !track_move(t, op))
 		return 0;
 	return t->n-- == 0;
 }

@@ -160,6 +160,7 @@ void layout_tidy(struct layout *l)
 	if (!err && l->head.seq)
 		err = heads_retire(l);
 	l->trouble = 0;
+	l->untidy = err != 0;
 	if (err && err != -ECANCELED)
 		log_warn("remote: clearing up is left for later: %s", l->error);
 }

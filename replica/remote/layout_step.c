@@ -74,6 +74,17 @@ int step_delete(struct layout *l, const char *name, bool dir, const char *path)
 	return 0;
 }
 
+/* Nobody's at all: it needs no head. */
+int step_delete_now(struct layout *l, const char *name)
+{
+	struct step *s = step_add(l, STEP_DELETE, name, NULL, NULL);
+
+	if (!s)
+		return -ENOMEM;
+	s->due = s->noted = true;
+	return 0;
+}
+
 int step_mkdir(struct layout *l, const struct layout_dir *d, const struct manifest_entry *e)
 {
 	char path[LAYOUT_NAME_MAX];
@@ -105,12 +116,12 @@ static bool is_below(const char *name, const char *above)
 	return !strncmp(name, above, n) && name[n] == '/';
 }
 
-char *name_translate(const char *name, const char *from, const char *to)
+char *name_translate(const char *name, const char *from, const char *to, bool dir)
 {
 	size_t n = strlen(from);
 	char *out;
 
-	if (strcmp(name, from) && !is_below(name, from))
+	if (strcmp(name, from) && !(dir && is_below(name, from)))
 		return NULL;
 	return asprintf(&out, "%s%s", to, name + n) < 0 ? NULL : out;
 }
@@ -125,7 +136,7 @@ int step_translate(struct layout *l, const char *from, const char *to)
 			continue;
 		if (strcmp(s->now, from) && !is_below(s->now, from))
 			continue;
-		now = name_translate(s->now, from, to);
+		now = name_translate(s->now, from, to, true);
 		if (!now)
 			return -ENOMEM;
 		free(s->now);
@@ -153,7 +164,7 @@ static enum effect effect_on(const struct step *s, const char *name, enum claim 
 }
 
 /* The first one that is in the way; those that are of no use any more are done. */
-static struct step *claimed(struct layout *l, const char *name, enum claim claim)
+static struct step *claimed(struct layout *l, const char *name, enum claim claim, bool *spared)
 {
 	struct step *s, *found = NULL;
 
@@ -164,8 +175,10 @@ static struct step *claimed(struct layout *l, const char *name, enum claim claim
 			e = effect_on(s, name, claim);
 		if (e == HURRIES && store_is_s3(l->store))
 			e = strcmp(s->now, name) ? NOTHING : CANCELS;
-		if (e == CANCELS)
+		if (e == CANCELS) {
 			s->done = true;
+			*spared |= !strcmp(s->now, name);
+		}
 		if (e == HURRIES)
 			found = s;
 		if (found)
@@ -194,12 +207,14 @@ static void hurry(struct layout *l, struct step *s)
 	s->noted = false;
 }
 
-void step_claim(struct layout *l, const char *name, enum claim claim)
+bool step_claim(struct layout *l, const char *name, enum claim claim)
 {
+	bool spared = false;
 	struct step *s;
 
-	while ((s = claimed(l, name, claim)))
+	while ((s = claimed(l, name, claim, &spared)))
 		hurry(l, s);
+	return spared;
 }
 
 void step_follow(struct layout *l, struct layout_dir *d, const char *name, struct layout_dir *to,
@@ -342,6 +357,8 @@ static int move_lost(struct layout *l, struct step *s, int result)
 	if (s->dir) {
 		err = layout_dir_open(l, d, s->at, &child);
 		if (!err) {
+			if (result != -ENOENT)
+				err = tree_discard(l, child, s->name);
 			dir_forget(l, child);
 			layout_dir_put(l, child);
 		}

@@ -42,6 +42,7 @@ struct manifest_entry {
 	bool link;                  /* one of several names of a file: all but name, type and id
 	                               is in the entry of that id in the directory of links */
 	bool by_id;                 /* content (a directory: everything below) is stored by id */
+	uint64_t object;            /* files, by_id: number of the object that has the content */
 	uint64_t id;                /* file id, as st_ino */
 	uint64_t gen;               /* of the record when it was sent */
 	uint64_t size;              /* files: bytes; directories: entries */
@@ -75,7 +76,7 @@ struct manifest {
 void manifest_entry_clear(struct manifest_entry *e);
 int manifest_entry_copy(struct manifest_entry *to, const struct manifest_entry *from);
 /* Same object, content and attributes. Aside are names, refs, gen, atime, where things are stored
- * (by_id, leaves, dir), and of directories all counts (size, files, bytes). */
+ * (by_id, object, leaves, dir), and of directories all counts (size, files, bytes). */
 bool manifest_entry_same(const struct manifest_entry *a, const struct manifest_entry *b);
 void manifest_free(struct manifest *m);
 /* Which page holds the name. */

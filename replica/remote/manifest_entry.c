@@ -249,6 +249,7 @@ static const struct field entry_fields[] = {
 	{ "link", &field_flag, AT(link), false, NULL },
 	{ "by_id", &field_flag, AT(by_id), false, NULL },
 	{ "id", &field_id, AT(id), true, NULL },
+	{ "object", &field_u64, AT(object), false, NULL },
 	{ "gen", &field_u64, AT(gen), false, NULL },
 	{ "size", &field_u64, AT(size), false, NULL },
 	{ "root", &field_id, AT(root), false, NULL },

@@ -17,7 +17,7 @@
 #define N_ELEMS(a) (sizeof(a) / sizeof((a)[0]))
 
 /* What comes after the folder. */
-enum shape { NOTHING, SEQ20, XX_ID, XX_ID_SEQ, XX_ID_SEQ_PAGE, ID_SEQ };
+enum shape { NOTHING, SEQ20, XX_ID_SEQ, XX_ID_SEQ_PAGE, ID_SEQ };
 
 static const struct {
 	const char *folder;
@@ -29,7 +29,7 @@ static const struct {
 	[OBJECT_DIR] = { OBJECT_FOLDER_DIR "/", XX_ID_SEQ },
 	[OBJECT_PAGE] = { OBJECT_FOLDER_DIR "/", XX_ID_SEQ_PAGE },
 	[OBJECT_LEAF] = { OBJECT_FOLDER_LEAF "/", XX_ID_SEQ },
-	[OBJECT_ID] = { OBJECT_FOLDER_ID "/", XX_ID },
+	[OBJECT_ID] = { OBJECT_FOLDER_ID "/", XX_ID_SEQ },
 	[OBJECT_ASIDE] = { OBJECT_FOLDER_ASIDE "/", ID_SEQ },
 };
 
@@ -38,13 +38,13 @@ void object_name_make(const struct object_name *o, char out[OBJECT_NAME_MAX])
 	enum shape shape = shapes[o->kind].shape;
 	char xx[4] = "", id[17] = "", seq[24] = "", page[16] = "";
 
-	if (shape >= XX_ID && shape <= XX_ID_SEQ_PAGE)
+	if (shape >= XX_ID_SEQ && shape <= XX_ID_SEQ_PAGE)
 		snprintf(xx, sizeof(xx), "%02x/", (unsigned)(o->id & 0xff));
-	if (shape >= XX_ID)
+	if (shape >= XX_ID_SEQ)
 		snprintf(id, sizeof(id), "%016" PRIx64, o->id);
 	if (shape == SEQ20)
 		snprintf(seq, sizeof(seq), "%020" PRIu64, o->seq);
-	if (shape > XX_ID)
+	if (shape >= XX_ID_SEQ)
 		snprintf(seq, sizeof(seq), "-%" PRIu64, o->seq);
 	if (shape == XX_ID_SEQ_PAGE)
 		snprintf(page, sizeof(page), "p%u", o->page);
@@ -56,13 +56,13 @@ static void read_numbers(const char *s, enum shape shape, struct object_name *o)
 {
 	char *end = (char *)s;
 
-	if (shape >= XX_ID && shape <= XX_ID_SEQ_PAGE && strlen(s) > 3)
+	if (shape >= XX_ID_SEQ && shape <= XX_ID_SEQ_PAGE && strlen(s) > 3)
 		end += 3;
-	if (shape >= XX_ID)
+	if (shape >= XX_ID_SEQ)
 		o->id = strtoull(end, &end, 16);
-	if (shape > XX_ID && *end == '-')
+	if (shape >= XX_ID_SEQ && *end == '-')
 		end++;
-	if (shape == SEQ20 || shape > XX_ID)
+	if (shape == SEQ20 || shape >= XX_ID_SEQ)
 		o->seq = strtoull(end, &end, 10);
 	if (shape == XX_ID_SEQ_PAGE && *end == 'p')
 		o->page = (unsigned)strtoul(end + 1, NULL, 10);
@@ -124,9 +124,9 @@ void object_name_leaf(char out[OBJECT_NAME_MAX], uint64_t id, uint64_t seq)
 	make(out, OBJECT_LEAF, id, seq, 0);
 }
 
-void object_name_id(char out[OBJECT_NAME_MAX], uint64_t id)
+void object_name_id(char out[OBJECT_NAME_MAX], uint64_t id, uint64_t seq)
 {
-	make(out, OBJECT_ID, id, 0, 0);
+	make(out, OBJECT_ID, id, seq, 0);
 }
 
 void object_name_aside(char out[OBJECT_NAME_MAX], uint64_t id, uint64_t seq)

@@ -10,7 +10,7 @@
  *   .mirrorfs/dir/<xx>/<id>-<seq>          whole manifests and indexes
  *   .mirrorfs/dir/<xx>/<id>-<seq>p<no>     pages
  *   .mirrorfs/leaf/<xx>/<id>-<seq>         leaf hashes
- *   .mirrorfs/id/<xx>/<id>                 content stored by file id
+ *   .mirrorfs/id/<xx>/<id>-<seq>           content stored by file id
  *   .mirrorfs/aside/<id>-<seq>             content under way from one name to another
  *
  * An id is 16 hex digits, xx the last two of them, other numbers are decimal.
@@ -58,7 +58,7 @@ void object_name_intent(char out[OBJECT_NAME_MAX], uint64_t seq);
 void object_name_dir(char out[OBJECT_NAME_MAX], uint64_t id, uint64_t seq);
 void object_name_page(char out[OBJECT_NAME_MAX], uint64_t id, uint64_t seq, unsigned page);
 void object_name_leaf(char out[OBJECT_NAME_MAX], uint64_t id, uint64_t seq);
-void object_name_id(char out[OBJECT_NAME_MAX], uint64_t id);
+void object_name_id(char out[OBJECT_NAME_MAX], uint64_t id, uint64_t seq);
 void object_name_aside(char out[OBJECT_NAME_MAX], uint64_t id, uint64_t seq);
 
 #define OBJECT_PLAIN_MAX \

@@ -5,13 +5,17 @@
  */
 #include "replica/remote/remote.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "replica/base/io.h"
 #include "replica/base/log.h"
 #include "replica/remote/remote_priv.h"
 
@@ -194,6 +198,18 @@ void remote_forget(struct remote *r)
 	remote_free(r);
 }
 
+/* Its ledger is lost: nobody knows what it has not got. */
+static bool has_ledger(struct volume *v, const struct remote_def *def)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "remote/%s/ledger", def->id);
+	FOR_EACH_BIT(m, volume_in_sync(v))
+		if (faccessat(v->m[m].dotfd, path, F_OK, 0) == 0)
+			return true;
+	return false;
+}
+
 int remotes_init(struct volume *v)
 {
 	struct remotes *all = calloc(1, sizeof(*all));
@@ -210,7 +226,11 @@ int remotes_init(struct volume *v)
 	if (e < 0)
 		log_err(e, "the definitions of remotes cannot be read: none is served");
 	for (size_t i = 0; i < n; i++) {
+		bool known = has_ledger(v, &def[i]);
+
 		e = remote_make(v, &def[i], &all->r[all->n]);
+		if (e == 0 && !known)
+			ledger_mark_dir(all->r[all->n]->ledger, ROOT_ID, "", MARK_BELOW);
 		if (e == 0)
 			all->n++;
 		else
@@ -273,13 +293,36 @@ void remotes_fini(struct volume *v)
 	v->remotes = NULL;
 }
 
-void remotes_joined(struct volume *v)
+/* What mirror m still has of remotes that were removed while it was out. */
+static void forget_removed(struct volume *v, int m)
+{
+	struct remotes *all = v->remotes;
+	int fd = openat(v->m[m].dotfd, "remote", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+
+	if (!dir && fd >= 0)
+		close(fd);
+	while (dir && (e = readdir(dir))) {
+		bool known = !remote_def_is_id(e->d_name);
+
+		for (size_t i = 0; i < all->n; i++)
+			known |= strcmp(all->r[i]->def.id, e->d_name) == 0;
+		if (!known)
+			io_remove_tree(dirfd(dir), e->d_name);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+void remotes_joined(struct volume *v, int m)
 {
 	struct remotes *all = v->remotes;
 
-	if (!remotes_any(v))
+	if (!all)
 		return;
 	pthread_rwlock_rdlock(&all->list);
+	forget_removed(v, m);
 	for (size_t i = 0; i < all->n; i++) {
 		struct remote *r = all->r[i];
 		struct remote_def def = { 0 };

@@ -36,8 +36,8 @@ void remotes_flush(struct volume *v);
 /* op_rename did it (exchange: both), paths before. Directories only. */
 void remotes_renamed(struct volume *v, const char *from, const char *to, bool exchange);
 void remotes_removed_dir(struct volume *v, uint64_t id);
-/* A mirror has joined those in sync: it gets what is kept of the remotes. */
-void remotes_joined(struct volume *v);
+/* Mirror m has joined those in sync: it gets what is kept of the remotes. */
+void remotes_joined(struct volume *v, int m);
 static inline bool remotes_any(const struct volume *v)
 {
 	return v->remotes != NULL && atomic_load(&v->has_remotes);

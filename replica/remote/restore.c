@@ -227,11 +227,12 @@ static void put_special(struct run *r, struct place *p, const char *name,
 }
 
 /* An earlier run stored its content; the attributes may have changed since. */
-static void put_again(struct run *r, struct place *p, const char *name,
+static void put_again(struct run *r, struct place *p, struct layout_dir *d, const char *name,
 		      const struct manifest_entry *e, struct linked *l)
 {
 	struct record rec = meta_record(e);
 	int err = keep_attributes(r, p, name, e);
+	char object[LAYOUT_NAME_MAX];
 
 	if (err < 0) {
 		run_failed(r, p, name, err, NULL);
@@ -239,6 +240,8 @@ static void put_again(struct run *r, struct place *p, const char *name,
 		r->st->skipped++;
 		r->st->files++;
 		r->st->bytes += e->size;
+		origin_object(&r->from, d, e, l != NULL, object);
+		slots_remember(r, object, e->size);
 	}
 	if (l)
 		link_settle(r, l, p, name, err < 0 ? NULL : &rec);
@@ -260,7 +263,7 @@ static void put_entry(struct run *r, struct place *p, struct layout_dir *d, cons
 		else if (MODE_OF(e.type) != S_IFREG)
 			put_special(r, p, name, &e, l);
 		else if (keep_have(r, p, name, &e))
-			put_again(r, p, name, &e, l);
+			put_again(r, p, d, name, &e, l);
 		else
 			fetch_start(r, p, d, name, &e, l);
 	}
@@ -415,7 +418,8 @@ static void walk_on(struct walk *w)
 
 /* From the root down along `path` (taken apart) to its last part; that is walked, or put. p and
  * d are taken over. */
-static void walk_path(struct walk *w, struct place *p, struct layout_dir *d, char *path, bool is_dir)
+static void walk_path(struct walk *w, struct place *p, struct layout_dir *d, char *path,
+		      bool is_dir)
 {
 	struct run *r = w->r;
 	char *part = path;
@@ -449,8 +453,10 @@ static void walk(struct run *r, bool is_dir)
 	struct manifest_entry e = { 0 };
 	struct walk w = { .r = r };
 	struct place *p = NULL;
-	int err = path && d ? manifest_entry_copy(&e, &layout_head(r->from.layout)->attrs) : -ENOMEM;
+	int err = path && d ? 0 : -ENOMEM;
 
+	if (err == 0)
+		err = manifest_entry_copy(&e, &layout_head(r->from.layout)->attrs);
 	if (err == 0)
 		err = place_new(r, NULL, &e, &p);
 	if (err < 0) {

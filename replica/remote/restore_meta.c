@@ -41,8 +41,8 @@ static int space_of(const char *name)
 	if (xattr_is_hidden(name))
 		return -1;
 	for (size_t i = 0; i < N_SPACES; i++)
-		if (spaces[i].whole ? strcmp(name, spaces[i].prefix) == 0 :
-				      strncmp(name, spaces[i].prefix, strlen(spaces[i].prefix)) == 0)
+		if (strncmp(name, spaces[i].prefix, strlen(spaces[i].prefix)) == 0 &&
+		    (!spaces[i].whole || strcmp(name, spaces[i].prefix) == 0))
 			return (int)i;
 	return -1;
 }

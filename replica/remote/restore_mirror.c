@@ -77,8 +77,8 @@ static int check_unfinished(struct run *r, const uint8_t volume[UUID_LEN])
 		return run_fatal(r, -EEXIST, "%s: holds an unfinished restore of another volume",
 				 r->dir);
 	if (!same_subtree(r))
-		return run_fatal(r, -EEXIST, "%s: holds an unfinished restore of another path; give "
-				 "that path, or an empty directory", r->dir);
+		return run_fatal(r, -EEXIST, "%s: holds an unfinished restore of another path; "
+				 "give that path, or an empty directory", r->dir);
 	r->resumed = true;
 	return 0;
 }
@@ -301,8 +301,8 @@ void place_release(struct run *r, struct place *p)
 	r->complete_end = &p->next;
 }
 
-int place_clean(struct run *r, struct place *p, bool (*keep)(void *arg, const char *name, mode_t mode),
-		void *arg)
+int place_clean(struct run *r, struct place *p,
+		bool (*keep)(void *arg, const char *name, mode_t mode), void *arg)
 {
 	int fd = place_fd(r, p), copy = fd < 0 ? fd : open_child(fd, "."), err = 0;
 	DIR *d = copy < 0 ? NULL : fdopendir(copy);
@@ -321,7 +321,8 @@ int place_clean(struct run *r, struct place *p, bool (*keep)(void *arg, const ch
 			continue;
 		if (!p->up && (strcmp(name, DOT_DIR) == 0 || strcmp(name, "lost+found") == 0))
 			continue;
-		if (fstatat(copy, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !keep(arg, name, st.st_mode))
+		if (fstatat(copy, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    !keep(arg, name, st.st_mode))
 			err = io_remove_tree(copy, name);
 	}
 	if (err == 0 && !e && errno)

@@ -69,7 +69,8 @@ int origin_bad(struct origin *s, int64_t retry_after, const char *line)
 	if (!s->trouble_ms)
 		s->trouble_ms = now;
 	if (now - s->trouble_ms >= s->patience_ms) {
-		snprintf(s->error, LAYOUT_ERROR_MAX, "%.300s; the same command goes on later", line);
+		snprintf(s->error, LAYOUT_ERROR_MAX, "%.300s; the same command goes on later",
+			 line);
 		return -EAGAIN;
 	}
 	io_random(&chance, sizeof(chance));
@@ -243,8 +244,8 @@ int origin_each(struct origin *s, struct layout_dir *d,
 	return r;
 }
 
-void origin_object(struct origin *s, struct layout_dir *d, const struct manifest_entry *e, bool link,
-		   char out[LAYOUT_NAME_MAX])
+void origin_object(struct origin *s, struct layout_dir *d, const struct manifest_entry *e,
+		   bool link, char out[LAYOUT_NAME_MAX])
 {
 	struct layout_dir *links = link ? layout_links(s->layout) : NULL;
 

@@ -60,11 +60,12 @@ int origin_open(struct origin *s, const struct remote_def *def,
 void origin_close(struct origin *s);
 /* Something went well. */
 void origin_good(struct origin *s);
-/* A request met trouble that passes: again_ms is set. -EAGAIN with error: patience is at its end. */
+/* A request met trouble that passes: again_ms is set. -EAGAIN with error: no patience is left. */
 int origin_bad(struct origin *s, int64_t retry_after, const char *line);
 /* What the layout says of its last error. */
 const char *origin_line(const struct origin *s, int err);
-/* How a call of the layout ended: true: try it again now. *r may become -EAGAIN or what idle said. */
+/* How a call of the layout ended. true: try it again now. *r may become -EAGAIN, or what idle
+ * said. */
 bool origin_again(struct origin *s, int *r);
 bool origin_again_for(struct origin *s, int *r, const char *line, int64_t retry_after);
 /* Layout calls that are tried again. 0 or -errno. */
@@ -76,8 +77,8 @@ int origin_each(struct origin *s, struct layout_dir *d,
 		int (*fn)(const struct manifest_entry *e, void *arg), void *arg,
 		void (*restart)(void *arg));
 /* Name of the object that holds the content of e, as origin_entry gave it. */
-void origin_object(struct origin *s, struct layout_dir *d, const struct manifest_entry *e, bool link,
-		   char out[LAYOUT_NAME_MAX]);
+void origin_object(struct origin *s, struct layout_dir *d, const struct manifest_entry *e,
+		   bool link, char out[LAYOUT_NAME_MAX]);
 /* The directory (referenced) that holds the last part of path, and that part; "": the root. */
 int origin_parent(struct origin *s, const char *path, struct layout_dir **dir, const char **last);
 /* NULL with 0: none can be had; the sum has to do. */
@@ -178,7 +179,7 @@ int mirror_begin(struct run *r, const uint8_t volume[UUID_LEN]);
 /* All is stored. */
 int mirror_finish(struct run *r);
 void mirror_close(struct run *r);
-/* The directory is made, or taken over from an earlier run. Referenced for its walk. e is taken over. */
+/* The directory is made, or taken from an earlier run. Held for its walk. e is taken over. */
 int place_new(struct run *r, struct place *up, struct manifest_entry *e, struct place **out);
 void place_hold(struct place *p);
 void place_release(struct run *r, struct place *p);
@@ -189,8 +190,8 @@ char *place_path(const struct place *p, const char *name);
 /* Removes what stands under the name. */
 int place_remove(struct run *r, struct place *p, const char *name);
 /* What an earlier run left there and keep() does not want. */
-int place_clean(struct run *r, struct place *p, bool (*keep)(void *arg, const char *name, mode_t mode),
-		void *arg);
+int place_clean(struct run *r, struct place *p,
+		bool (*keep)(void *arg, const char *name, mode_t mode), void *arg);
 /* Written: to be sealed with the next batch. The place is held until then. */
 int batch_add(struct run *r, struct place *p, const char *name, const struct record *rec);
 bool batch_due(const struct run *r);
@@ -200,7 +201,8 @@ int batch_flush(struct run *r);
 /* ---- restore_meta.c ---- */
 /* The record as it is to be, but for what the inode says. */
 struct record meta_record(const struct manifest_entry *e);
-/* Owner, xattrs, mode, times. What cannot be set here is told; only errors of the filesystem come back. */
+/* Owner, xattrs, mode, times. What cannot be set here is told; errors of the filesystem come
+ * back. */
 int meta_apply(struct run *r, const struct at *a, const struct manifest_entry *e,
 	       const struct place *p, const char *name);
 /* A symlink or special file, in place of whatever is there. */
@@ -229,11 +231,14 @@ bool keep_have(struct run *r, struct place *p, const char *name, const struct ma
 /* ---- restore_file.c, restore_slot.c ---- */
 int fetch_init(struct run *r);
 void fetch_fini(struct run *r);
-/* Begins a file; e is taken over. l (may be NULL): it is the first of several names. Waits for free slots. */
+/* Begins a file; e is taken over. l (may be NULL): it is the first of several names. Waits for
+ * free slots. */
 int fetch_start(struct run *r, struct place *p, struct layout_dir *d, const char *name,
 	       struct manifest_entry *e, struct linked *l);
 /* One turn: waits up to ms. */
 int fetch_pump(struct run *r, int ms);
+/* An object that can be read, of so many bytes. */
+void slots_remember(struct run *r, const char *object, uint64_t size);
 /* Second tries. */
 int fetch_redo(struct run *r);
 /* Until nothing is under way. */

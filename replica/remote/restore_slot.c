@@ -159,11 +159,10 @@ static bool object_is_broken(struct run *r, struct slot *k)
 	return false;
 }
 
-static void remember_good(struct run *r, const struct slot *k)
+void slots_remember(struct run *r, const char *object, uint64_t size)
 {
-	if (r->good || !k->len)
-		return;
-	r->good = strdup(k->job->object);
+	if (!r->good && size)
+		r->good = strdup(object);
 }
 
 /* The operation of a slot has come back. */
@@ -180,7 +179,7 @@ static void slot_done(struct run *r, struct slot *k)
 		origin_good(&r->from);
 		err = check_piece(k);
 		if (err == 0)
-			remember_good(r, k);
+			slots_remember(r, k->job->object, k->len);
 	}
 	if (err == 0) {
 		take_piece(r, k);

@@ -79,6 +79,14 @@ static void stored(void *arg, const char *object, uint64_t size, struct layout_d
 	remote_sent(s->r, size);
 }
 
+/* Of a thousand some may fail each time: no reason to wait longer and longer. */
+static void sent(void *arg)
+{
+	struct sync *s = arg;
+
+	retry_success(&s->r->retry);
+}
+
 static unsigned parallel(void *arg, int result)
 {
 	struct sync *s = arg;
@@ -100,8 +108,8 @@ static void tell_head(struct remote *r)
 
 int sync_commit(struct sync *s)
 {
-	struct layout_run run = { .parallel = parallel, .done = put_done, .stored = stored,
-				  .arg = s };
+	struct layout_run run = { .parallel = parallel, .done = put_done, .sent = sent,
+				  .stored = stored, .arg = s };
 	struct layout_staged staged;
 	int r;
 

@@ -241,11 +241,13 @@ static bool is_current(struct remote *r, const struct settle_item *i, struct lay
 	if (layout_dir_resolve(r->layout, i->dir, d) < 0)
 		return false;
 	if (!*i->name)
-		return true;
-	if (layout_find(r->layout, *d, i->name, &e) < 0 || e->link || e->size != i->size)
+		return layout_holds(*d, i->object);
+	if (layout_find(r->layout, *d, i->name, &e) < 0 || e->link)
 		return false;
 	layout_content(r->layout, *d, e, object);
-	return strcmp(object, i->object) == 0;
+	if (strcmp(object, i->object) == 0)
+		return e->size == i->size;
+	return layout_holds_leaves(e, i->object);
 }
 
 static void mend(struct remote *r, const struct settle_item *i, const char *what)
@@ -270,7 +272,8 @@ static void mend(struct remote *r, const struct settle_item *i, const char *what
 	layout_dir_put(r->layout, d);
 }
 
-static int look_again(struct remote *r)
+/* why: STORE_ERROR_MAX */
+static int look_again(struct remote *r, char *why)
 {
 	const struct settle_item *i;
 
@@ -283,9 +286,10 @@ static int look_again(struct remote *r)
 		e = store_run(r->store, &op);
 		if (e == -ENOENT)
 			mend(r, i, "it is not there");
-		else if (e < 0)
+		else if (e < 0) {
+			memcpy(why, op.error, STORE_ERROR_MAX);
 			return e;
-		else if (op.size != UINT64_MAX && op.size != i->size)
+		} else if (op.size != UINT64_MAX && op.size != i->size)
 			mend(r, i, "it has another size");
 		settle_pop(&r->unsettled);
 		atomic_store(&r->n_unsettled, r->unsettled.n);
@@ -335,9 +339,10 @@ static void rest(struct remote *r)
 static void work(struct remote *r)
 {
 	int e = r->layout ? 0 : connect_until(r);
+	char why[STORE_ERROR_MAX] = "";
 
 	if (e == 0)
-		e = look_again(r);
+		e = look_again(r, why);
 	if (e == 0) {
 		remote_set_state(r, REMOTE_UPLOADING);
 		e = sync_round(r);
@@ -352,7 +357,7 @@ static void work(struct remote *r)
 	/* Whatever was staged is looked for again, over a new connection. */
 	uploader_disconnect(r);
 	if (e != -ECANCELED)
-		remote_trouble(r, e, strerror(-e));
+		remote_trouble(r, e, why);
 }
 
 void *uploader_main(void *arg)

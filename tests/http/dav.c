@@ -131,10 +131,12 @@ static void serve_mkcol(struct exchange *x, struct place *p)
 		wire_answer(x, 405, NULL, "it is there\n");
 	else if (!has_parent(p))
 		wire_answer(x, 409, NULL, "no such collection\n");
-	else if (mkdirat(server.root, p->rel, 0700))
-		answer_errno(x, -errno);
-	else
+	else if (!mkdirat(server.root, p->rel, 0700))
 		wire_answer(x, 201, NULL, NULL);
+	else if (errno == EEXIST) /* another made it just now */
+		wire_answer(x, 405, NULL, "it is there\n");
+	else
+		answer_errno(x, -errno);
 }
 
 /* The place that the Destination header names. */

@@ -46,6 +46,7 @@ static struct {
 	uint64_t random;
 	void (*check)(void);
 	bool checking, trace;
+	bool calm;                    /* no faults now */
 } world;
 
 struct store {
@@ -367,7 +368,7 @@ static inline int fake_verb(struct store_op *op, enum fake_fault fault)
 
 static inline enum fake_fault fake_turn(const struct store_op *op)
 {
-	if (world.checking)
+	if (world.checking || world.calm)
 		return FAKE_NONE;
 	if (world.match && (op->verb != STORE_PUT || !strstr(op->name, world.match)))
 		return FAKE_NONE;
@@ -402,6 +403,8 @@ static inline void fake_do(struct store_op *op)
 		fprintf(stderr, "%4llu %s %s%s%s%s: %d%s\n", (unsigned long long)world.requests,
 			verbs[op->verb], op->name, op->dir ? "/" : "", op->to ? " -> " : "",
 			op->to ? op->to : "", op->result, f ? " (fault)" : "");
+	if (world.trace && !world.checking && op->verb == STORE_PUT && op->data && strstr(op->name, "/intent/"))
+		fprintf(stderr, "%.*s", (int)op->len, (const char *)op->data);
 	if (op->result)
 		snprintf(op->error, sizeof(op->error), "%s %.200s: %s", verbs[op->verb], op->name,
 			 strerror(-op->result));

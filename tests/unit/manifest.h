@@ -158,6 +158,7 @@ static inline void assert_equal(const struct manifest_entry *a, const struct man
 	assert_true(manifest_entry_same(a, b));
 	assert_string_equal(a->name ? a->name : "", b->name ? b->name : "");
 	assert_int_equal(a->by_id, b->by_id);
+	assert_int_equal(a->object, b->object);
 	assert_int_equal(a->size, b->size);
 	assert_int_equal(a->gen, b->gen);
 	assert_int_equal(a->atime, b->atime);

@@ -77,9 +77,11 @@ static inline void set_xattr(int fd, const char *name, const char *xattr, const 
 static inline void make_rooted(int fd)
 {
 	/* version 2; user::rw-, user:77:rw-, group::r--, mask::rw-, other::--- */
-	static const uint8_t acl[] = { 2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 6, 0, 77, 0,
-				       0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 6, 0, 255,
-				       255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255 };
+	static const uint8_t acl[] = {
+		2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 6, 0, 77, 0, 0, 0, 4, 0, 4, 0,
+		255, 255, 255, 255, 16, 0, 6, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255,
+		255,
+	};
 	char path[64];
 
 	assert_int_equal(mknodat(fd, "a/chr", S_IFCHR | 0620, makedev(1, 3)), 0);
@@ -265,7 +267,8 @@ static inline void stage(struct layout *l, struct layout_dir *d, const struct ma
 static inline void stage_link(struct layout *l, struct layout_dir *d, struct manifest_entry *e,
 			      nlink_t refs, int dirfd, const char *name)
 {
-	struct manifest_entry link = { .name = e->name, .type = e->type, .id = e->id, .link = true };
+	struct manifest_entry link = { .name = e->name, .type = e->type, .id = e->id,
+				       .link = true };
 	struct layout_dir *links = layout_links(l);
 	const struct manifest_entry *had;
 	char hex[17];
@@ -423,7 +426,8 @@ static inline struct scene *scene_make(bool s3)
 	s->def.n_urls = 1;
 	s->def.url[0] = strdup(url);
 	if (s3)
-		s->secret = (struct remote_secret){ .user = strdup("key"), .password = strdup("secret") };
+		s->secret = (struct remote_secret){ .user = strdup("key"),
+						    .password = strdup("secret") };
 	s->o = (struct restore_options){ .lacking = note_lacking, .patience_s = 3, .arg = s };
 	upload(s);
 	return s;
@@ -444,6 +448,8 @@ static inline int scene_free(void **state)
 {
 	struct scene *s = *state;
 
+	if (!s)
+		return 0;
 	close(s->objects);
 	faulty_stop(&s->f);
 	s->b->n = 2;

@@ -38,38 +38,61 @@ static bool is_or_below(const char *name, const char *above)
 	return !strcmp(name, above) || (fake_below(name, above) && *above);
 }
 
-/* It was in the way of something new, and an intent says so. */
-static bool given_up(const struct layout *l, const char *object)
+/* Moves and what comes after them leave nothing of it anywhere: an intent says so. */
+static bool given_up(const struct layout *l, const struct manifest_entry *e, const char *object)
 {
+	char *name = strdup(object), *next;
+	bool gone = false;
+
 	for (size_t i = 0; i < l->n_beyond; i++)
 		for (size_t k = 0; k < l->beyond[i].n; k++) {
 			const struct intent_op *op = &l->beyond[i].op[k];
 
-			if (op->kind == INTENT_DELETE && is_or_below(object, op->name))
-				return true;
-			if (op->kind == INTENT_MOVE && is_or_below(object, op->to))
-				return true;
+			if (op->kind == INTENT_DELETE && is_or_below(name, op->name))
+				gone = true;
+			if (op->kind == INTENT_PUT && !op->dir && !strcmp(name, op->name))
+				gone |= op->entry.id != e->id;
+			if (op->kind != INTENT_MOVE)
+				continue;
+			next = name_translate(name, op->name, op->to, op->dir);
+			if (next) {
+				free(name);
+				name = next;
+			} else if (is_or_below(name, op->to)) {
+				gone = true;
+			}
 		}
+	free(name);
+	return gone;
+}
+
+static bool is_one_of(struct layout *l, const struct manifest_entry *e, const char *first,
+		      const char *object)
+{
+	const struct manifest_entry *maybe;
+	unsigned n;
+
+	if (matches(e, object))
+		return true;
+	for (n = 0; (maybe = layout_maybe_nth(l, first, n)); n++)
+		if (matches(maybe, object))
+			return true;
 	return false;
 }
 
 static bool is_sound(struct layout *l, struct layout_dir *d, const struct manifest_entry *e)
 {
 	char object[LAYOUT_NAME_MAX], path[LAYOUT_NAME_MAX], other[LAYOUT_NAME_MAX];
-	const struct manifest_entry *maybe;
 	unsigned n;
 
 	layout_content(l, d, e, object);
-	if (matches(e, object))
-		return true;
 	assert_int_equal(dir_path(d, e->name, path), 0);
-	maybe = layout_maybe(l, path);
-	if (maybe && matches(maybe, object))
+	if (is_one_of(l, e, object, object))
 		return true;
 	for (n = 0; !layout_elsewhere(l, object, n, other); n++)
-		if (matches(e, other) || (maybe && matches(maybe, other)))
+		if (is_one_of(l, e, object, other))
 			return true;
-	if (given_up(l, object))
+	if (given_up(l, e, object))
 		return true;
 	for (size_t i = 0; i < l->n_beyond; i++)
 		for (size_t k = 0; k < l->beyond[i].n; k++) {
@@ -186,6 +209,10 @@ static void compare_node(struct layout *l, struct layout_dir *d, struct node *n,
 	struct layout_dir *child;
 
 	must(l, layout_find(l, d, n->name, &e), 0);
+	if (!same_entry(e, &mine))
+		print_message("%s: type %u, id %llx, mode %o; want type %u, id %llx, mode %o\n", n->name,
+			      e->type, (unsigned long long)e->id, e->mode, mine.type,
+			      (unsigned long long)mine.id, mine.mode);
 	assert_true(same_entry(e, &mine));
 	if (n->type == M_REG && !n->link)
 		compare_file(l, d, n, n->name, known);
@@ -370,6 +397,8 @@ static void do_move(void)
 		must(layout, err, 0);
 	layout_dir_put(layout, from);
 	layout_dir_put(layout, to);
+	if (world.trace)
+		fprintf(stderr, "moved %s to %s/%s: %d\n", n->name, d->name, name, err);
 	if (old)
 		model_remove(old);
 	model_take(n);
@@ -409,6 +438,8 @@ static void do_exchange(void)
 		must(layout, err, 0);
 	layout_dir_put(layout, x);
 	layout_dir_put(layout, y);
+	if (world.trace)
+		fprintf(stderr, "exchanged %s/%s with %s/%s: %d\n", da->name, na, db->name, nb, err);
 	model_take(a);
 	model_take(b);
 	model_add(da, b, na);
@@ -438,7 +469,10 @@ static void do_change(void)
 	if (n->link)
 		n = n->link;
 	n->version++;
-	if (n->type == M_REG && pick(3))
+	/* Of a lie only the size can tell. */
+	if (n->type == M_REG && (world.fault == FAKE_LOSE || world.fault == FAKE_HALF))
+		n->size += 1 + n->version;
+	else if (n->type == M_REG && pick(3))
 		n->size = any_size();
 }
 
@@ -478,7 +512,11 @@ static void any_change(void)
 					     do_chmod, do_remove, do_move, do_move, do_exchange,
 					     do_link, do_stage };
 
-	all[pick(N_ELEMS(all))]();
+	unsigned i = pick(N_ELEMS(all));
+
+	if (world.trace)
+		fprintf(stderr, "change %u\n", i);
+	all[i]();
 }
 
 /* ---- the writer ---- */
@@ -523,7 +561,8 @@ static void plan_fault(enum fake_fault fault, unsigned range)
 {
 	world.requests = 0;
 	world.at = fault == FAKE_NONE ? 0 : 1 + pick(range);
-	world.fault = fault;
+	if (fault != FAKE_NONE)
+		world.fault = fault;
 	world.every = fault == FAKE_DIE || fault == FAKE_DIE_AFTER || pick(2) ? 0 : 1 + pick(40);
 	world.dead = false;
 }
@@ -538,15 +577,22 @@ static void revive(void)
 	do {
 		assert_true(++tries < 100);
 		plan_fault(pick(3) ? FAKE_NONE : deaths[pick(2)], 60);
+		world.calm = false;
 	} while (open_writer(true));
+	/* It may have used up its time just now. */
+	world.dead = false;
+	world.calm = true;
 	lost = 0;
 }
 
 static int commit_once(void)
 {
 	struct layout_run run = { .done = told };
-	int err = layout_commit(layout, &run);
+	int err;
 
+	world.calm = false;
+	err = layout_commit(layout, &run);
+	world.calm = !world.dead;
 	if (world.dead)
 		revive();
 	else if (err && err != -EAGAIN)
@@ -617,7 +663,9 @@ static void round_of(const struct kind *k, enum fake_fault fault, uint64_t no, b
 	world.trace = getenv("LAYOUT_TRACE") != NULL;
 	world.check = fault == FAKE_LOSE || fault == FAKE_HALF ? NULL : check_all;
 	model.restless = pick(3) ? 0 : 20;
-	plan_fault(FAKE_NONE, 1);
+	plan_fault(fault, 1);
+	world.at = 0;
+	world.calm = true;
 	assert_int_equal(open_writer(true), 0);
 	while (batches--) {
 		unsigned n = 1 + pick(25);

@@ -23,7 +23,7 @@ static void names_are_pinned(void **state)
 		{ { OBJECT_PAGE, UINT64_MAX, UINT64_MAX, UINT32_MAX },
 		  ".mirrorfs/dir/ff/ffffffffffffffff-18446744073709551615p4294967295" },
 		{ { OBJECT_LEAF, 0x105, 7, 0 }, ".mirrorfs/leaf/05/0000000000000105-7" },
-		{ { OBJECT_ID, 0x105, 0, 0 }, ".mirrorfs/id/05/0000000000000105" },
+		{ { OBJECT_ID, 0x105, 9, 0 }, ".mirrorfs/id/05/0000000000000105-9" },
 		{ { OBJECT_ASIDE, 0x105, 7, 0 }, ".mirrorfs/aside/0000000000000105-7" },
 	};
 	char out[OBJECT_NAME_MAX];
@@ -50,7 +50,7 @@ static void names_are_pinned(void **state)
 	assert_string_equal(out, cases[6].name);
 	object_name_leaf(out, 0x105, 7);
 	assert_string_equal(out, cases[8].name);
-	object_name_id(out, 0x105);
+	object_name_id(out, 0x105, 9);
 	assert_string_equal(out, cases[9].name);
 	object_name_aside(out, 0x105, 7);
 	assert_string_equal(out, cases[10].name);
@@ -92,8 +92,8 @@ static void other_spellings_are_none(void **state)
 		".mirrorfs/dir/cd/0x0000001234abcd-42",
 		".mirrorfs/dir//000000001234abcd-42",
 		".mirrorfs/leaf/05/0000000000000105-7p1",
-		".mirrorfs/id/05/0000000000000105-7",
-		".mirrorfs/id/05/0000000000000105/x",
+		".mirrorfs/id/05/0000000000000105",
+		".mirrorfs/id/05/0000000000000105-9/x",
 		".mirrorfs/aside/05/0000000000000105-7",
 		".mirrorfs/probe/x",
 		".mirrorfs/id/05",

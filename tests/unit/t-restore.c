@@ -6,6 +6,8 @@
  */
 #include "tests/unit/restore.h"
 
+#include <grp.h>
+
 /* ---- all of it ---- */
 
 static void test_all(void **state)
@@ -116,17 +118,20 @@ static void test_damage(void **state)
 	flip_byte(s->objects, "many/n77", 0, 4);
 	assert_int_equal(renameat(s->objects, "many/n78", s->objects, "aside"), 0);
 	put_file(s->objects, "many/n79", "short", 5);
+	put_file(s->objects, "many/n80", "many/n80+", 9);
 	restore_well(s);
 	flip_byte(s->objects, "a/f64k1", 20000, 4);
 	flip_byte(s->objects, "many/n77", 0, 4);
 	assert_int_equal(renameat(s->objects, "aside", s->objects, "many/n78"), 0);
 	put_file(s->objects, "many/n79", "many/n79", 8);
+	put_file(s->objects, "many/n80", "many/n80", 8);
 	assert_non_null(strstr(s->lines, "a/f64k1: damaged content, bytes 16384+4096\n"));
 	assert_non_null(strstr(s->lines, "many/n77: damaged content"));
 	assert_non_null(strstr(s->lines, "many/n78: its content is not at the remote\n"));
-	assert_non_null(strstr(s->lines, "many/n79: its content has 5 bytes instead of 8\n"));
-	assert_int_equal(s->st.lacking, 4);
-	assert_int_equal(s->st.files, s->st.total_files - 4);
+	assert_non_null(strstr(s->lines, "only 5 of 8 bytes\n"));
+	assert_non_null(strstr(s->lines, "many/n80: its content has 9 bytes instead of 8\n"));
+	assert_int_equal(s->st.lacking, 5);
+	assert_int_equal(s->st.files, s->st.total_files - 5);
 	assert_false(exists(s->b->fd[1], "a/f64k1"));
 	assert_false(exists(s->b->fd[1], "many/n78"));
 	assert_sound(s);
@@ -152,6 +157,18 @@ static char *find_object(int fd, const char *above, const char *part)
 	if (d)
 		closedir(d);
 	return found;
+}
+
+/* The one object with the content of a file of several names. */
+static void find_content(struct scene *s, const char *path, char name[OBJECT_NAME_MAX])
+{
+	char part[64], *object;
+
+	snprintf(part, sizeof(part), "%016" PRIx64, bed_record(s->b, 0, path).id);
+	object = find_object(s->objects, "./" OBJECT_FOLDER_ID, part);
+	assert_non_null(object);
+	snprintf(name, OBJECT_NAME_MAX, "%s", object);
+	free(object);
 }
 
 static void test_damaged_manifest(void **state)
@@ -197,7 +214,7 @@ static void test_damaged_links(void **state)
 	struct scene *s = *state;
 	char name[OBJECT_NAME_MAX];
 
-	object_name_id(name, bed_record(s->b, 0, "a/f1").id);
+	find_content(s, "a/f1", name);
 	flip_byte(s->objects, name, 1, 1);
 	restore_well(s);
 	flip_byte(s->objects, name, 1, 1);
@@ -234,6 +251,7 @@ static void test_outage(void **state)
 	assert_non_null(strstr(s->error, "503"));
 	files = s->st.files;
 	assert_true(files > 500 && files < MANY);
+	/* It is no volume yet. */
 	assert_true(volume_open(1, (const char *[]){ s->b->path[1] }, &s->b->opt, &s->b->v) < 0);
 	faulty_command(&s->f, "clear");
 	faulty_command(&s->f, "zero");
@@ -313,7 +331,7 @@ static void test_killed(void **state)
 	struct scene *s = *state;
 	uint64_t seed = seed_of_run();
 
-	for (int round = 0; round < 4; round++) {
+	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < 3; i++)
 			kill_one(s, (unsigned)(next_random(&seed) % 400));
 		if (restore(s) == -EEXIST) /* it had finished */
@@ -354,6 +372,44 @@ static void test_moved_on(void **state)
 	assert_int_equal(compare_dirs(s->b->fd[0], s->b->fd[1], "", COMPARE_TIMES), 0);
 }
 
+/* ---- by an ordinary user ---- */
+
+#define NOBODY 65534
+
+static int restore_as_nobody(struct scene *s)
+{
+	if (setgroups(0, NULL) < 0 || setgid(NOBODY) < 0 || setuid(NOBODY) < 0)
+		return 1;
+	s->o.lacking = NULL;
+	return restore(s) < 0 ? 2 : s->st.lacking ? 3 : s->st.failed != 2 ? 4 : 0;
+}
+
+/* Owners, device nodes and trusted.* cannot be had; all else comes. */
+static void test_ordinary_user(void **state)
+{
+	struct scene *s = *state;
+	int status = 0;
+	struct stat st;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(s->b->base, 0755), 0);
+	assert_int_equal(fchown(s->b->fd[1], NOBODY, NOBODY), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(restore_as_nobody(s));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_false(exists(s->b->fd[1], "a/chr"));
+	assert_int_equal(fstatat(s->b->fd[1], "a/f64k", &st, 0), 0);
+	assert_int_equal(st.st_uid, NOBODY);
+	assert_int_equal(st.st_mode & 07777, 0755); /* set-id bits would be for another owner */
+	assert_int_equal(compare_bytes(s->b->fd[0], s->b->fd[1], "a/big", "a/big"), 0);
+	assert_sound(s);
+}
+
 /* ---- an upload that was under way ---- */
 
 static void test_newer(void **state)
@@ -367,9 +423,9 @@ static void test_newer(void **state)
 	uint8_t leaf[8] = "newer!!";
 
 	/* The content and its intent are stored, the head is not. */
-	entry_of(s, s->b->fd[0], "many/n9", &e, &links);
+	entry_of(s, s->b->fd[0], "many/n99", &e, &links);
 	free(e.name);
-	e.name = strdup("n9");
+	e.name = strdup("n99");
 	e.size = sizeof(leaf);
 	e.root = hash_leaf(e.id, 0, leaf, sizeof(leaf));
 	e.gen++;
@@ -387,7 +443,7 @@ static void test_newer(void **state)
 	restore_well(s);
 	assert_string_equal(s->lines, "");
 	assert_int_equal(s->st.newer, 1);
-	assert_true(bed_raw_is(s->b, 1, "many/n9", leaf, sizeof(leaf)));
+	assert_true(bed_raw_is(s->b, 1, "many/n99", leaf, sizeof(leaf)));
 	assert_sound(s);
 }
 
@@ -494,7 +550,7 @@ static void test_cat_damaged(void **state)
 	struct taken t = { .buf = malloc(BIG), .most = BIG };
 	char name[OBJECT_NAME_MAX];
 
-	object_name_id(name, bed_record(s->b, 0, "a/big").id);
+	find_content(s, "a/big", name);
 	flip_byte(s->objects, name, 5000000, 1);
 	flip_byte(s->objects, "a/f64k", 9, 1);
 	assert_int_equal(cat(s, "a/big", 4900000, 200000, &t), -EBADMSG);
@@ -529,11 +585,12 @@ int main(void)
 		with_scene(test_broken_object),
 		with_scene(test_interrupted),
 		with_scene(test_killed),
+		with_scene(test_ordinary_user),
 		with_scene(test_list),
 		with_scene(test_cat),
 		with_scene(test_cat_damaged),
-		with_scene(test_newer), /* these two leave another state behind */
-		with_scene(test_moved_on),
+		with_scene(test_moved_on), /* these two leave another state behind */
+		with_scene(test_newer),
 	};
 	const struct CMUnitTest s3[] = {
 		with_scene(test_all),
