@@ -67,6 +67,16 @@ struct recover;
 int check_window(struct check *c, struct file *f, uint64_t first, unsigned n,
 		 struct recover *rc, uint8_t *out);
 
+/*
+ * Of leaves that no mirror has: out gets those that a remote has and that match
+ * their (known) hashes, good says which. -ENODATA: none has. Waits for the network.
+ */
+int check_remote_leaves(struct check *c, struct file *f, uint64_t first, unsigned n,
+			uint8_t *out, bool *good);
+/* Of a small file no copy matches its root: its leaf hashes, if a remote has content that
+ * does. Exclusive f->lock. */
+void check_remote_hashes(struct check *c, struct file *f);
+
 /* The copy on m gets the size of f; what it has beyond goes into quarantine. */
 int check_size(struct check *c, struct file *f, int m);
 /* Everything about a non-directory's content, and its hash pages. Exclusive f->lock. */

@@ -426,26 +426,17 @@ static void report_lost(struct window *w, unsigned i)
 /* Leaves i..i+n-1, which no mirror has, from a remote; each by its hash. */
 static void rescue_run(struct window *w, unsigned i, unsigned n)
 {
-	CLEANUP_FREE uint8_t *buf = malloc((size_t)n << LEAF_SHIFT);
-	struct volume *v = w->c->v;
-	char source[64];
+	size_t at = (size_t)i << LEAF_SHIFT;
+	CLEANUP_FREE bool *good = calloc(n, sizeof(*good));
 
-	if (!buf || remotes_fetch(v, w->f->node, w->f->id, w->first + i, w->f->size, n, buf,
-				  source, sizeof(source)) < 0)
+	if (!good || check_remote_leaves(w->c, w->f, w->first + i, n, w->good + at, good) < 0)
 		return;
 	for (unsigned k = 0; k < n; k++) {
-		size_t at = (size_t)(i + k) << LEAF_SHIFT;
-		size_t want = w->bytes - at < LEAF_SIZE ? w->bytes - at : LEAF_SIZE;
-		const uint8_t *leaf = buf + ((size_t)k << LEAF_SHIFT);
-
-		if (hash_leaf(w->f->id, w->first + i + k, leaf, want) !=
-		    leaves_get(w->f, w->first + i + k))
+		if (!good[k])
 			continue;
-		memcpy(w->good + at, leaf, LEAF_SIZE);
 		w->source[i + k] = SOURCE_REMOTE;
 		w->repair[i + k] = (uint16_t)w->c->mask;
 	}
-	snprintf(w->c->remote, sizeof(w->c->remote), "%s", source);
 }
 
 /* A hash that is not known by the mirrors proves nothing: such a leaf stays lost. */
@@ -475,8 +466,8 @@ int check_window(struct check *c, struct file *f, uint64_t first, unsigned n,
 	if (w.bytes > f->size - start)
 		w.bytes = f->size - start;
 	w.n = n = (unsigned)leaves_of(w.bytes);
-	if (!rc && !leaves_ready(f, first, n))
-		leaves_load(c->v, f, first, n);
+	if (!rc && !leaves_ready(f, first, n) && leaves_load(c->v, f, first, n) < 0)
+		check_remote_hashes(c, f);
 	if (window_alloc(&w) < 0)
 		return -ENOMEM;
 	read_copies(&w);

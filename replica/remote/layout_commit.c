@@ -72,6 +72,18 @@ static int drop_tree(struct layout *l, struct limbo *x)
 	return err;
 }
 
+static int drop_file(struct layout *l, const struct limbo *x)
+{
+	char leaf[OBJECT_NAME_MAX];
+	int err = 0;
+
+	if (x->e.leaves.seq) {
+		object_name_leaf(leaf, x->e.id, x->e.leaves.seq);
+		err = names_add(&l->drop, leaf);
+	}
+	return err ? err : step_delete(l, x->object, false, NULL);
+}
+
 /* Moved out and not in again: whoever did it sends it anew. */
 static int drop_limbo(struct layout *l)
 {
@@ -82,7 +94,7 @@ static int drop_limbo(struct layout *l)
 		if (x->e.type == TYPE_DIR)
 			err = drop_tree(l, x);
 		else
-			err = step_delete(l, x->object, false, NULL);
+			err = drop_file(l, x);
 		if (!err)
 			limbo_free(l, x);
 	}
@@ -92,10 +104,14 @@ static int drop_limbo(struct layout *l)
 static int do_moves(struct layout *l)
 {
 	int err = steps_run(l, true);
+	bool left = true;
 
-	if (!err)
-		err = intent_of_moves(l);
-	return err ? err : steps_run(l, true);
+	while (!err && left) {
+		err = intent_of_moves(l, &left);
+		if (!err)
+			err = steps_run(l, true);
+	}
+	return err;
 }
 
 static int do_puts(struct layout *l)

@@ -260,7 +260,7 @@ void dir_evict(struct layout *l)
 		return;
 	for (d = l->oldest; d && l->cached > l->limit / 4 * 3; d = newer) {
 		newer = d == last ? NULL : d->newer;
-		if (d->gone || d->dirty || d->rewrite || d->untold || !d->ready)
+		if (d->gone || d->dirty || d->rewrite || d->untold || d->outgoing || !d->ready)
 			continue;
 		if (evict_pages(l, d) && !d->users)
 			dir_free(l, d);

@@ -34,6 +34,7 @@ static void out_came(struct layout *l, struct job *j);
 
 static void out_free(struct layout *l, struct outgoing *o)
 {
+	o->d->outgoing--;
 	layout_dir_put(l, o->d);
 	free(o->data);
 	free(o);
@@ -107,6 +108,7 @@ static int out_start(struct layout *l, struct layout_dir *d, uint32_t page, uint
 	}
 	o->d = d;
 	layout_dir_ref(d);
+	d->outgoing++;
 	o->page = page;
 	o->data = data;
 	o->len = len;

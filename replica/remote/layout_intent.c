@@ -127,23 +127,56 @@ static int write_list(struct layout *l, struct list *x)
 
 /* ---- the three kinds ---- */
 
-int intent_of_moves(struct layout *l)
+/* Something comes to a name that an earlier one of the same intent leaves: then nobody could
+ * tell, by looking, how far these came. */
+static bool comes_back(const struct list *x, const struct step *s)
+{
+	const char *name = s->kind == STEP_MOVE ? s->to : s->name;
+	const struct intent_op *op;
+	size_t i;
+
+	if (s->kind == STEP_DELETE || s->silent)
+		return false;
+	for (i = 0; i < x->in.n; i++) {
+		op = &x->in.op[i];
+		if (op->kind == INTENT_MOVE && (!strcmp(op->name, name) ||
+						name_is_below(op->name, name) ||
+						name_is_below(name, op->name)))
+			return true;
+	}
+	return false;
+}
+
+static bool is_ordered(const struct step *s)
+{
+	return s->kind != STEP_DELETE || (s->early && !s->done);
+}
+
+/* The first ones that may stand in one intent; *left: there are more. */
+int intent_of_moves(struct layout *l, bool *left)
 {
 	struct list x = { .err = 0 };
-	struct step *s;
-	bool any = false;
+	struct step *s, *end = NULL;
 	int err;
 
+	*left = false;
 	for (s = l->steps; s; s = s->next)
-		any |= s->kind == STEP_MOVE && !s->noted && !s->done;
-	if (!any)
+		*left |= s->kind == STEP_MOVE && !s->noted && !s->done;
+	if (!*left)
 		return 0;
-	for (s = l->steps; s; s = s->next)
-		if (!s->noted && (s->kind != STEP_DELETE || (s->early && !s->done)))
+	*left = false;
+	for (s = l->steps; s && !*left; s = s->next) {
+		if (s->noted || !is_ordered(s))
+			continue;
+		*left = comes_back(&x, s);
+		if (*left)
+			end = s;
+		else
 			add_step(&x, s, s->name);
+	}
 	err = write_list(l, &x);
-	for (s = l->steps; s && !err; s = s->next)
-		if (s->kind != STEP_DELETE || s->early)
+	for (s = l->steps; s != end && !err; s = s->next)
+		if (is_ordered(s))
 			s->noted = true;
 	remote_intent_clear(&x.in);
 	return err;

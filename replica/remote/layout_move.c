@@ -417,8 +417,10 @@ int layout_move_out(struct layout *l, struct layout_dir *from, const char *name,
 	if (err)
 		return err;
 	step_follow(l, from, name, NULL, NULL, x->token);
-	err = move_aside(l, x);
 	*token = x->token;
+	err = move_aside(l, x);
+	if (err)
+		limbo_free(l, x);
 	return err;
 }
 

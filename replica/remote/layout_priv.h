@@ -66,6 +66,7 @@ struct layout_dir {
 	bool dirty;                 /* its manifest (or index) is to be written */
 	bool rewrite;               /* ... and all pages */
 	bool untold;                /* written, and its parent does not know yet */
+	unsigned outgoing;          /* objects of its manifest that are under way */
 	bool queued;
 	unsigned depth;             /* while manifests are written */
 	struct manifest_ref ref;
@@ -367,6 +368,7 @@ bool step_claim(struct layout *l, const char *name, enum claim claim);
 /* What is called from or is below it will be called to. Of collections. */
 int step_translate(struct layout *l, const char *from, const char *to);
 /* "a/b" of "a" -> "x" (dir): "x/b"; NULL: not concerned. malloc'ed. */
+bool name_is_below(const char *name, const char *above);
 char *name_translate(const char *name, const char *from, const char *to, bool dir);
 /* The entry at d/name is now at to/new_name; to NULL: nowhere, or out with that token. */
 void step_follow(struct layout *l, struct layout_dir *d, const char *name, struct layout_dir *to,
@@ -381,7 +383,7 @@ void steps_prune(struct layout *l);
 void step_free(struct layout *l, struct step *s);
 
 /* ---- layout_intent.c ---- */
-int intent_of_moves(struct layout *l);
+int intent_of_moves(struct layout *l, bool *left);
 int intent_of_puts(struct layout *l);
 /* What stays in doubt beyond the head. */
 int intent_of_doubts(struct layout *l);

@@ -3,9 +3,9 @@
  * Intents that the newest head does not cover: what a writer that died had begun.
  *
  * The next writer rolls them forward. Moves are applied to the state. Those of
- * the last intent may not all be done: they were done one after the other, so the last one
- * whose source is gone and whose destination is there tells how far it came; the
- * rest is done by the next commit. What was to be uploaded is in doubt. What
+ * the last intent may not all be done: they were done one after the other, and nothing comes
+ * back to a name that one of them leaves, so the first one whose source is there tells how
+ * far it came; the rest is done by the next commit. What was to be uploaded is in doubt. What
  * was to be deleted is deleted after the next head.
  *
  * A reader only looks up what may be where.
@@ -196,10 +196,27 @@ static int replay_stray(struct layout *l, const struct intent_op *op)
 	s->dir = op->dir;
 	s->size = UINT64_MAX;
 	l->live.sets++;
-	/* By id it is nobody's for ever. */
-	return object_is_by_id(op->to) ? step_delete(l, op->to, false, NULL) : 0;
+	/* It is nobody's, unless something else is put there. */
+	return op->dir ? 0 : step_delete(l, op->to, false, NULL);
 }
 
+/* Where an earlier move has brought it: names of what is stored by id change without a word. */
+static int find_moved(struct layout *l, const char *object, struct layout_dir **d, char name[256])
+{
+	const struct step *s;
+
+	for (s = l->steps; s; s = s->next) {
+		if (s->kind != STEP_MOVE || strcmp(s->to, object) || !s->d)
+			continue;
+		*d = s->d;
+		layout_dir_ref(*d);
+		snprintf(name, 256, "%s", s->at);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* The entry with what hangs on it, out of the state. */
 static int take_moved(struct layout *l, const struct intent_op *op, struct limbo **x)
 {
 	struct manifest_entry *e;
@@ -211,6 +228,8 @@ static int take_moved(struct layout *l, const struct intent_op *op, struct limbo
 		if (!strcmp((*x)->object, op->name))
 			return 0;
 	err = find_entry(l, tree_path(op, op->name), op->name, &d, name, &e);
+	if (err == -ENOENT)
+		err = find_moved(l, op->name, &d, name);
 	if (err)
 		return err;
 	err = take_out(l, d, name, x);
@@ -233,6 +252,8 @@ static int replay_move(struct layout *l, const struct intent_op *op)
 	if (is_aside(op->to))
 		return put_aside(l, x, op->to);
 	err = resolve(l, tree_path(op, op->to), &to, name);
+	if (err == -ENOENT) /* it goes with what was moved out and not in again */
+		snprintf(x->object, sizeof(x->object), "%s", op->to);
 	if (err)
 		return err == -ENOENT ? replay_stray(l, op) : err;
 	/* By id it has the number that it got then. */
@@ -307,28 +328,27 @@ static int replay_op(struct layout *l, const struct intent_op *op, bool ordered,
 	return err;
 }
 
-/* How many operations are done at least. */
+/* How many operations are done at least: all up to the last move before the first
+ * one whose source is there. */
 static int progress(struct layout *l, const struct remote_intent *in, size_t *done)
 {
 	uint64_t size;
 	size_t i;
 	int err;
 
-	for (i = in->n; i > 0; i--) {
-		const struct intent_op *op = &in->op[i - 1];
+	*done = 0;
+	for (i = 0; i < in->n; i++) {
+		const struct intent_op *op = &in->op[i];
 
 		if (op->kind != INTENT_MOVE)
 			continue;
 		err = step_look(l, op->name, op->dir, &size);
-		if (err == -ENOENT) {
-			err = step_look(l, op->to, op->dir, &size);
-			if (!err)
-				break;
-		}
-		if (err && err != -ENOENT && err != -ENOTDIR && err != -EISDIR)
+		if (!err)
+			break;
+		if (err != -ENOENT && err != -ENOTDIR && err != -EISDIR)
 			return err;
+		*done = i + 1;
 	}
-	*done = i;
 	return 0;
 }
 

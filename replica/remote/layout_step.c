@@ -109,7 +109,7 @@ int step_mkdir(struct layout *l, const struct layout_dir *d, const struct manife
 
 /* ---- names ---- */
 
-static bool is_below(const char *name, const char *above)
+bool name_is_below(const char *name, const char *above)
 {
 	size_t n = strlen(above);
 
@@ -121,7 +121,7 @@ char *name_translate(const char *name, const char *from, const char *to, bool di
 	size_t n = strlen(from);
 	char *out;
 
-	if (strcmp(name, from) && !(dir && is_below(name, from)))
+	if (strcmp(name, from) && !(dir && name_is_below(name, from)))
 		return NULL;
 	return asprintf(&out, "%s%s", to, name + n) < 0 ? NULL : out;
 }
@@ -134,7 +134,7 @@ int step_translate(struct layout *l, const char *from, const char *to)
 	for (s = l->steps; s; s = s->next) {
 		if (s->kind != STEP_DELETE || s->done || s->early)
 			continue;
-		if (strcmp(s->now, from) && !is_below(s->now, from))
+		if (strcmp(s->now, from) && !name_is_below(s->now, from))
 			continue;
 		now = name_translate(s->now, from, to, true);
 		if (!now)
@@ -156,9 +156,9 @@ static enum effect effect_on(const struct step *s, const char *name, enum claim 
 			return HURRIES;
 		return s->dir == (claim == CLAIM_FOLDER) ? CANCELS : HURRIES;
 	}
-	if (is_below(s->now, name))
+	if (name_is_below(s->now, name))
 		return claim == CLAIM_FOLDER ? NOTHING : HURRIES;
-	if (is_below(name, s->now))
+	if (name_is_below(name, s->now))
 		return s->dir ? CANCELS : HURRIES;
 	return NOTHING;
 }
@@ -298,7 +298,7 @@ static bool must_wait(const struct layout *l, const struct step *s)
 		if (!b->running)
 			continue;
 		other = b->job.op.name;
-		if (!strcmp(mine, other) || is_below(mine, other) || is_below(other, mine))
+		if (!strcmp(mine, other) || name_is_below(mine, other) || name_is_below(other, mine))
 			return true;
 	}
 	return false;
@@ -315,13 +315,10 @@ static void run_beside(struct layout *l, struct step *s)
 
 int step_look(struct layout *l, const char *name, bool dir, uint64_t *size)
 {
-	struct job j = { .op = { .verb = STORE_LIST, .name = name } };
-	int err;
+	struct job j = { .op = { .verb = STORE_HEAD, .name = name, .dir = dir } };
+	int err = job_run(l, &j);
 
-	*size = UINT64_MAX;
-	if (!dir)
-		return object_head(l, name, size);
-	err = job_run(l, &j);
+	*size = j.op.size;
 	return err ? layout_op_failed(l, &j.op) : 0;
 }
 

@@ -21,6 +21,7 @@
 #include "replica/remote/settle.h"
 
 #define RATE_SLOTS 60
+#define BATCH_SHIFT_MOST 5
 
 struct reader;
 
@@ -66,6 +67,7 @@ struct remote {
 	bool probed;                 /* caps are of this server */
 	uint64_t last_head;          /* as stored in the state file */
 	int64_t stored_at;           /* ms, when that was last written */
+	unsigned batch_shift;        /* commits are so much smaller than they may be */
 	enum remote_state resting;   /* what it is between rounds: idle, or why something is left */
 	int64_t not_before;          /* ms: no round earlier, if only what was left is to be done */
 	unsigned left_rounds;        /* in a row that something was wrong with */

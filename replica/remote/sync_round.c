@@ -18,6 +18,8 @@
 
 #define COMMIT_CHANGES 1000
 #define COMMIT_BYTES (256ull << 20)
+#define COMMIT_SHORT_MS 2000   /* commits that took less may be larger */
+#define COMMIT_LONG_MS 10000   /* ... that took more are to be smaller */
 /* What could not be done now is not asked for at once again, and less and less often. */
 #define LEFT_MS 15000
 #define LEFT_MOST_MS 300000
@@ -106,8 +108,19 @@ static void tell_head(struct remote *r)
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* What is sent and not yet in a head is sent again after a crash here: batches are as large
+ * as goes up within some seconds. */
+static void adapt_batch(struct remote *r, int64_t took_ms)
+{
+	if (took_ms < COMMIT_SHORT_MS && r->batch_shift)
+		r->batch_shift--;
+	else if (took_ms > COMMIT_LONG_MS && r->batch_shift < BATCH_SHIFT_MOST)
+		r->batch_shift++;
+}
+
 int sync_commit(struct sync *s)
 {
+	int64_t begun = remote_now_ms();
 	struct layout_run run = { .parallel = parallel, .done = put_done, .sent = sent,
 				  .stored = stored, .arg = s };
 	struct layout_staged staged;
@@ -121,6 +134,7 @@ int sync_commit(struct sync *s)
 	} while (sync_again(s->r, &r));
 	tell_head(s->r);
 	if (r == 0) {
+		adapt_batch(s->r, remote_now_ms() - begun);
 		brake_count(&s->r->brake, remote_now_ms(), staged.removes);
 		pthread_mutex_lock(&s->r->lock);
 		s->r->deleted += staged.removes;
@@ -136,7 +150,8 @@ int sync_maybe_commit(struct sync *s)
 	if (s->survey)
 		return 0;
 	layout_staged(s->l, &g);
-	if (g.puts + g.moves + g.removes + g.sets < COMMIT_CHANGES && g.put_bytes < COMMIT_BYTES)
+	if (g.puts + g.moves + g.removes + g.sets < (uint64_t)COMMIT_CHANGES >> s->r->batch_shift &&
+	    g.put_bytes < COMMIT_BYTES >> s->r->batch_shift)
 		return 0;
 	return sync_commit(s);
 }

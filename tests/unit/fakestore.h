@@ -227,8 +227,8 @@ static inline int fake_head(struct store_op *op)
 	struct fake_object *o = fake_get(op->name);
 
 	world.heads++;
-	if (!o || o->dir)
-		return o ? -EISDIR : -ENOENT;
+	if (!o || o->dir != op->dir)
+		return !o ? -ENOENT : o->dir ? -EISDIR : -ENOTDIR;
 	op->size = o->len;
 	return 0;
 }

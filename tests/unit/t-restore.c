@@ -341,6 +341,29 @@ static void test_killed(void **state)
 	}
 }
 
+/* New content of many/n<i>, of the same length, in the original and staged. */
+static void change(struct scene *s, struct layout *l, struct layout_dir *d, int i)
+{
+	int many = openat(s->b->fd[0], "many", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct manifest_entry e;
+	uint8_t text[16];
+	char name[16];
+	nlink_t links;
+
+	snprintf(name, sizeof(name), "n%d", i);
+	entry_of(s, many, name, &e, &links);
+	assert_true(e.size <= sizeof(text));
+	memset(text, 'x', sizeof(text));
+	put_file(many, name, text, e.size);
+	set_times(many, name, e.mtime);
+	e.atime = e.mtime + 1234567;
+	e.root = hash_leaf(e.id, 0, text, e.size);
+	e.gen++;
+	stage_file(l, d, &e, many, name);
+	manifest_entry_clear(&e);
+	close(many);
+}
+
 /* The remote went on after the first try: what is gone there goes here. */
 static void test_moved_on(void **state)
 {
@@ -362,11 +385,15 @@ static void test_moved_on(void **state)
 		assert_int_equal(layout_remove(l, d, name), 0);
 		assert_int_equal(unlinkat(s->b->fd[0], path, 0), 0);
 	}
+	for (int i = 60; i < 260; i++)
+		change(s, l, d, i);
 	layout_dir_put(l, d);
 	assert_int_equal(commit(l), 0);
 	layout_close(l);
 	store_close(store);
 	restore_well(s);
+	assert_true(s->st.skipped > 0);
+	assert_sound(s);
 	set_times(s->b->fd[0], "many", 5);
 	set_times(s->b->fd[1], "many", 5);
 	assert_int_equal(compare_dirs(s->b->fd[0], s->b->fd[1], "", COMPARE_TIMES), 0);
