@@ -323,3 +323,20 @@ void dir_list_free(struct dir_list *l)
 	free(l->text);
 	memset(l, 0, sizeof(*l));
 }
+
+bool dir_whole(struct volume *v, uint32_t node)
+{
+	struct dir *d = dir_get(v, node);
+	struct dir_list l = { 0 };
+	bool whole;
+
+	if (!d)
+		return false;
+	pthread_mutex_lock(&d->lock); /* no name comes or goes meanwhile */
+	whole = dir_list_read(v, node, volume_preferred(v, d->id), &l) == 0 &&
+		(d->open_before || l.n >= d->count);
+	pthread_mutex_unlock(&d->lock);
+	dir_list_free(&l);
+	dir_put(v, d);
+	return whole;
+}

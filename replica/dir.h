@@ -65,4 +65,8 @@ static inline const char *dir_list_name(const struct dir_list *l, size_t i)
 	return l->text + l->entry[i].name;
 }
 
+/* Whether all the names are there that the directory should have; without a good record nobody
+ * can tell, and they are. */
+bool dir_whole(struct volume *v, uint32_t node);
+
 #endif

@@ -234,9 +234,10 @@ int op_lookup(struct volume *v, uint32_t parent, const char *name, struct entry 
  * shown. */
 int op_lookup_any(struct volume *v, uint32_t parent, const char *name, struct entry *e)
 {
+	uint32_t mask = volume_in_sync(v), absent = 0;
 	int err = -EIO;
 
-	FOR_EACH_BIT(m, volume_in_sync(v)) {
+	FOR_EACH_BIT(m, mask) {
 		int fd = dirfd_get(v, parent, (int)m);
 		struct at a = { .mirror = &v->m[m], .fd = fd, .name = name };
 		struct record rec;
@@ -255,9 +256,12 @@ int op_lookup_any(struct volume *v, uint32_t parent, const char *name, struct en
 			op_fix_stat(v, e->node, &e->st);
 			return 0;
 		}
-		err = r == -ENODATA || r == -EINVAL ? -EIO : r;
+		if (r == -ENOENT) /* a remote deletes by that: all must say it */
+			absent |= 1u << m;
+		else
+			err = r == -ENODATA || r == -EINVAL ? -EIO : r;
 	}
-	return err;
+	return mask && absent == mask ? -ENOENT : err;
 }
 
 /* ---- by node ---- */

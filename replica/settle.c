@@ -168,6 +168,7 @@ static int finish(struct volume *v)
 {
 	int r;
 
+	remotes_flush(v); /* also when there is nothing to seal: the journals said it so far */
 	seal_freeze(v);
 	r = seal_frozen(v);
 	if (r == 0) {

@@ -85,7 +85,7 @@ static int drop_file(struct layout *l, const struct limbo *x)
 }
 
 /* Moved out and not in again: whoever did it sends it anew. */
-static int drop_limbo(struct layout *l)
+int limbo_drop(struct layout *l)
 {
 	struct limbo *x;
 	int err = 0;
@@ -168,7 +168,7 @@ static int commit(struct layout *l)
 	else if (!any_staged(l) && (any_due(l) || l->untidy))
 		layout_tidy(l);
 	if (!err)
-		err = drop_limbo(l);
+		err = limbo_drop(l);
 	if (err || !any_staged(l))
 		return err;
 	err = do_content(l);

@@ -70,11 +70,50 @@ static int discard_entry(const struct manifest_entry *e, void *arg)
 	return err;
 }
 
+/* Without what is laid over. */
+static int discard_entries(struct discard *x)
+{
+	struct page *p;
+	unsigned i;
+	size_t k;
+	int err = dir_ready(x->l, x->d);
+
+	for (i = 0; !err && i < 1u << x->d->bits; i++) {
+		err = page_get(x->l, x->d, i, &p);
+		if (err)
+			break;
+		p->pins++;
+		for (k = 0; !err && k < p->n; k++)
+			err = discard_entry(&p->e[k], x);
+		p->pins--;
+	}
+	return err;
+}
+
+/* Puts into it come to nothing, and say so; what they have done goes with the rest. */
+static int discard_puts(struct discard *x)
+{
+	size_t n = strlen(x->path);
+	const struct put *p;
+	int err = 0;
+
+	for (p = x->d->puts; p && !err; p = p->dir_next) {
+		if (!p->tried || n + strlen(p->e.name) + 2 > LAYOUT_NAME_MAX)
+			continue;
+		sprintf(x->path + n, "/%s", p->e.name);
+		err = step_delete(x->l, p->e.by_id ? p->object : x->path, false, NULL);
+		x->path[n] = '\0';
+	}
+	return err;
+}
+
 /* As deep as paths are long at most: layout_dir_open opens none beyond. */
 static int discard_dir(struct discard *x)
 {
-	int err = layout_each(x->l, x->d, discard_entry, x);
+	int err = discard_puts(x);
 
+	if (!err)
+		err = discard_entries(x);
 	return err ? err : dir_drop(x->l, x->d);
 }
 

@@ -127,9 +127,15 @@ static int write_list(struct layout *l, struct list *x)
 
 /* ---- the three kinds ---- */
 
-/* Something comes to a name that an earlier one of the same intent leaves: then nobody could
- * tell, by looking, how far these came. */
-static bool comes_back(const struct list *x, const struct step *s)
+static bool is_at_or_below(const char *name, const char *above)
+{
+	return !strcmp(name, above) || name_is_below(name, above);
+}
+
+/* How far the steps of an intent came is told by the first move whose source is there. So nothing
+ * comes to a name that an earlier one leaves, and nothing leaves a directory that is made
+ * by the same intent. */
+static bool is_confusing(const struct list *x, const struct step *s)
 {
 	const char *name = s->kind == STEP_MOVE ? s->to : s->name;
 	const struct intent_op *op;
@@ -139,9 +145,11 @@ static bool comes_back(const struct list *x, const struct step *s)
 		return false;
 	for (i = 0; i < x->in.n; i++) {
 		op = &x->in.op[i];
-		if (op->kind == INTENT_MOVE && (!strcmp(op->name, name) ||
-						name_is_below(op->name, name) ||
+		if (op->kind == INTENT_MOVE && (is_at_or_below(op->name, name) ||
 						name_is_below(name, op->name)))
+			return true;
+		if (op->kind == INTENT_PUT && s->kind == STEP_MOVE &&
+		    is_at_or_below(s->name, op->name))
 			return true;
 	}
 	return false;
@@ -168,7 +176,7 @@ int intent_of_moves(struct layout *l, bool *left)
 	for (s = l->steps; s && !*left; s = s->next) {
 		if (s->noted || !is_ordered(s))
 			continue;
-		*left = comes_back(&x, s);
+		*left = is_confusing(&x, s);
 		if (*left)
 			end = s;
 		else

@@ -213,6 +213,8 @@ int object_put(struct layout *l, const char *name, const char *data, size_t len,
 
 	for (i = 0; i < LAYOUT_TRIES; i++) {
 		err = send(l, name, data, len, aside);
+		if (err == -ENOENT && aside) /* to be moved, and not there */
+			continue;
 		if (err)
 			return err;
 		err = object_head(l, name, &size);

@@ -161,8 +161,10 @@ static int read_heads(struct layout *l, bool take_over)
 			break;
 		if (err != -EBADMSG && err != -ENOENT)
 			break;
-		log_warn("remote: %s: the head before it is taken", l->error);
-		err = i > 1 ? 0 : -EBADMSG;
+		log_warn("remote: %s: %s", l->error, i > 1 ? "the head before it is taken" :
+			 "there is no other one");
+		/* The first one may be torn: a writer begins anew. */
+		err = i > 1 || *l->writer ? 0 : -EBADMSG;
 	}
 	l->before = i > 1 && !err ? seq[i - 2] : 0;
 	l->untidy = n > LAYOUT_HEADS_KEPT;

@@ -344,6 +344,8 @@ int put_doubt(struct layout *l, struct put *p, bool *did);
 int put_litter(struct layout *l, struct put *p);
 int put_place(struct layout *l, struct put *p);
 void limbo_free(struct layout *l, struct limbo *x);
+/* What was moved out and not in again is to be deleted. */
+int limbo_drop(struct layout *l);
 int content_drop(struct layout *l, struct layout_dir *d, const struct manifest_entry *e);
 
 /* ---- layout_move.c ---- */

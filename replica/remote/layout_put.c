@@ -297,6 +297,9 @@ static int put_give_up(struct layout *l, struct put *p)
 
 	if (!err && !p->d->gone)
 		err = put_undo(l, p);
+	/* An empty collection that nobody knows of goes, so that the next one goes well. */
+	if (!err && p->result == -EISDIR)
+		err = step_delete(l, p->object, true, NULL);
 	put_unlink(l, p);
 	put_told(l, p);
 	return err;

@@ -83,10 +83,13 @@ static int resolve(struct layout *l, const char *path, struct layout_dir **d, ch
 	return err;
 }
 
-static bool stands_for(struct layout_dir *d, const struct manifest_entry *e, const char *object)
+static bool stands_for(struct layout_dir *d, const struct manifest_entry *e, const char *object,
+		       bool dir)
 {
 	char name[LAYOUT_NAME_MAX] = "";
 
+	if (dir != (e->type == TYPE_DIR))
+		return false;
 	if (has_content(e))
 		content_name(d, e, name);
 	else if (e->type == TYPE_DIR && !d->hidden && !e->by_id && dir_path(d, e->name, name))
@@ -94,8 +97,8 @@ static bool stands_for(struct layout_dir *d, const struct manifest_entry *e, con
 	return !strcmp(name, object);
 }
 
-/* The entry at a path, if its content is that object. */
-static int find_entry(struct layout *l, const char *path, const char *object,
+/* The entry at a path, if it has the object that the operation is about. */
+static int find_entry(struct layout *l, const struct intent_op *op, const char *path,
 		      struct layout_dir **d, char name[256], struct manifest_entry **e)
 {
 	int err = resolve(l, path, d, name);
@@ -103,7 +106,7 @@ static int find_entry(struct layout *l, const char *path, const char *object,
 	if (err)
 		return err;
 	err = entry_get(l, *d, name, e);
-	if (!err && stands_for(*d, *e, object))
+	if (!err && stands_for(*d, *e, op->name, op->dir))
 		return 0;
 	layout_dir_put(l, *d);
 	return err && err != -EBADMSG ? err : -ENOENT;
@@ -227,7 +230,7 @@ static int take_moved(struct layout *l, const struct intent_op *op, struct limbo
 	for (*x = l->limbo; *x; *x = (*x)->next)
 		if (!strcmp((*x)->object, op->name))
 			return 0;
-	err = find_entry(l, tree_path(op, op->name), op->name, &d, name, &e);
+	err = find_entry(l, op, tree_path(op, op->name), &d, name, &e);
 	if (err == -ENOENT)
 		err = find_moved(l, op->name, &d, name);
 	if (err)
@@ -271,7 +274,7 @@ static int replay_put(struct layout *l, const struct intent_op *op)
 	struct manifest_entry *e;
 	struct layout_dir *d;
 	char name[256];
-	int err = find_entry(l, op->path, op->name, &d, name, &e);
+	int err = find_entry(l, op, op->path, &d, name, &e);
 
 	/* An object that no entry has. */
 	if (err == -ENOENT)
@@ -289,7 +292,7 @@ static int replay_delete(struct layout *l, const struct intent_op *op, bool earl
 	struct layout_dir *d;
 	struct step *s;
 	char name[256];
-	int err = find_entry(l, op->path, op->name, &d, name, &e);
+	int err = find_entry(l, op, op->path, &d, name, &e);
 
 	if (!err) {
 		if (e->type != TYPE_DIR)
@@ -380,7 +383,7 @@ static int redo_deletes(struct layout *l, const struct remote_intent *in)
 
 		if (op->kind != INTENT_DELETE)
 			continue;
-		err = find_entry(l, op->path, op->name, &d, name, &e);
+		err = find_entry(l, op, op->path, &d, name, &e);
 		if (!err) {
 			layout_dir_put(l, d);
 			continue;
@@ -453,6 +456,9 @@ int layout_replay(struct layout *l, bool take_over)
 	for (i = 0; !err && i < n; i++)
 		if (l->intent[i] > l->before)
 			err = replay_one(l, l->intent[i], i == n - 1, take_over);
+	/* Before anything new gets a name that it has. */
+	if (!err)
+		err = limbo_drop(l);
 	return err ? err : clear_aside(l);
 }
 

@@ -249,6 +249,19 @@ static bool is_gone(int err)
 	return err == -ENOENT || err == -EISDIR || err == -ENOTDIR || err == -ENOTEMPTY;
 }
 
+/* Something in the collection is still to be deleted. */
+static bool waits_for(const struct layout *l, const struct step *dir)
+{
+	const char *name = dir->job.op.name;
+	const struct step *s;
+
+	for (s = l->steps; s; s = s->next)
+		if (s->kind == STEP_DELETE && !s->done && s != dir &&
+		    name_is_below(s->early ? s->name : s->now, name))
+			return true;
+	return false;
+}
+
 static void step_came(struct layout *l, struct job *j)
 {
 	struct step *s = (struct step *)((char *)j - offsetof(struct step, job));
@@ -256,7 +269,8 @@ static void step_came(struct layout *l, struct job *j)
 
 	s->running = false;
 	/* Deletes: something else has the name by now, so what was meant is gone. */
-	if (!err || (s->kind == STEP_DELETE && is_gone(err))) {
+	if (!err || (s->kind == STEP_DELETE && is_gone(err) &&
+		     !(err == -ENOTEMPTY && waits_for(l, s)))) {
 		s->done = true;
 		return;
 	}
@@ -264,8 +278,8 @@ static void step_came(struct layout *l, struct job *j)
 	snprintf(s->error, sizeof(s->error), "%s", j->op.error);
 	if (s->kind == STEP_MOVE)
 		return;
-	if (layout_is_transport(err)) {
-		layout_trouble(l, err, s->error);
+	if (layout_is_transport(err) || err == -ENOTEMPTY) {
+		layout_trouble(l, err == -ENOTEMPTY ? -EAGAIN : err, s->error);
 	} else {
 		log_warn("remote: %s", s->error);
 		s->done = true;

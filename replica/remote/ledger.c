@@ -81,6 +81,20 @@ void ledger_mark_again(struct ledger *l, uint64_t dir, const char *path, const c
 	pthread_mutex_unlock(&l->lock);
 }
 
+void ledger_mark_below_again(struct ledger *l, uint64_t dir, const char *path, uint64_t seq,
+			     int64_t since)
+{
+	pthread_mutex_lock(&l->lock);
+	if (dir && marks_good_path(path)) {
+		const struct mark_why why = { seq, since, renames_end(&l->renames) };
+
+		marks_add(&l->pending, dir, path, MARK_ATTRS | MARK_BELOW, NULL, &why);
+	} else {
+		ledger_mark_all(l);
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
 /* Paths are as of now. */
 void ledger_catch_up(struct ledger *l)
 {

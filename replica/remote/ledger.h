@@ -53,6 +53,9 @@ void ledger_mark_entry(struct ledger *l, uint64_t dir, const char *path, const c
  * directory itself and each entry of it. */
 void ledger_mark_again(struct ledger *l, uint64_t dir, const char *path, const char *name,
 		       uint64_t seq, int64_t since);
+/* ... and all below it, at any depth. */
+void ledger_mark_below_again(struct ledger *l, uint64_t dir, const char *path, uint64_t seq,
+			     int64_t since);
 /* A directory has moved: hints at and below `from` now begin with `to`. O(1). */
 void ledger_renamed(struct ledger *l, const char *from, const char *to);
 /* ... two were exchanged. */

@@ -222,6 +222,20 @@ static int replace(struct ledger *l, unsigned m, const struct wire *w)
 	return r;
 }
 
+/* No mirror takes it (they are full): a log that is not all must not be believed after a
+ * crash. Cut to nothing, which takes no room, it means that everything is compared. */
+static void disown(struct ledger *l, uint32_t bad)
+{
+	FOR_EACH_BIT(m, bad) {
+		struct stat st;
+		CLEANUP_CLOSE int fd = open_log(l, m, O_WRONLY, &st);
+
+		if (fd >= 0 && ftruncate(fd, 0) < 0)
+			log_err(-errno, "%s: ledger of remote %s", volume_path(l->v, (int)m),
+				l->id);
+	}
+}
+
 /* A mirror that alone fails is out; when all do, they stay, and are tried again. */
 static void judge(struct ledger *l, uint32_t took, uint32_t bad, const int *err)
 {
@@ -234,6 +248,8 @@ static void judge(struct ledger *l, uint32_t took, uint32_t bad, const int *err)
 			volume_eject(l->v, 1u << m, -err[m], "write of the ledger of a remote",
 				     l->place);
 	}
+	if (!took)
+		disown(l, bad);
 	l->told = !took;
 }
 

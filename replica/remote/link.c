@@ -35,6 +35,17 @@ static int sync_inode(struct sync *s, struct layout_dir *d, const struct sync_se
 	snprintf(hex, sizeof(hex), "%016" PRIx64, mine->id);
 	inode.name = hex;
 	r = sync_find(s, links, &inode, hex, &seen);
+	if (r == -EBADMSG && !s->survey) {
+		/* A page of the links is lost: no inode is known, each name looks again. */
+		log_warn("remote %s: everything is compared: %s", s->r->def.name,
+			 layout_error(s->l));
+		ledger_mark_dir(s->r->ledger, ROOT_ID, "", MARK_BELOW);
+		r = layout_spoil(s->l, links, NULL);
+		if (r == 0)
+			r = sync_find(s, links, &inode, hex, &seen);
+	} else if (r == -EBADMSG) {
+		r = 0; /* a survey: counts as not there */
+	}
 	if (r == 0 && !seen.there && name->there && name->same_content && !s->survey) {
 		r = adopt(s, d, links, mine->name, hex);
 		if (r == 0)

@@ -76,6 +76,11 @@ static struct sync_gone *find_gone(struct sync *s, uint64_t id)
 	return map_get(&s->gone_by_id, id, &i) ? &s->gone[i - 1] : NULL;
 }
 
+bool moves_known(struct sync *s, uint64_t id)
+{
+	return find_gone(s, id) != NULL;
+}
+
 /* A directory that was moved comes with all that is below: neither sent nor
  * destroyed. Without moves of directories its files count one by one. */
 static bool movable(struct sync *s, uint8_t type)

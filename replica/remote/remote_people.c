@@ -88,6 +88,10 @@ static int probe(struct volume *v, const struct remote_def *def, bool quick, str
 	}
 	store_stop(*store, ending, v);
 	e = store_probe(*store, quick, caps, listen, l);
+	for (unsigned i = 1; e == -EAGAIN && i < def->n_urls; i++) {
+		store_next_endpoint(*store);
+		e = store_probe(*store, quick, caps, listen, l);
+	}
 	if (e < 0 && !*l->error)
 		snprintf(l->error, REMOTE_SAY_MAX, "%s: %s", def->url[0], strerror(-e));
 	if (e == 0)
@@ -318,7 +322,7 @@ int remotes_release(struct volume *v, const char *name, char error[REMOTE_SAY_MA
 	if (!r)
 		return none(name, error);
 	pthread_mutex_lock(&r->lock);
-	r->released = r->def.held;
+	r->released = r->def.held || r->lost;
 	r->not_before = 0;
 	kick(r);
 	pthread_mutex_unlock(&r->lock);

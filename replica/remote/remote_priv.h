@@ -39,6 +39,7 @@ struct remote {
 	bool stop;                   /* the thread is to end */
 	bool kick;                   /* a person wants it to try again now */
 	bool released;               /* a person has released the brake */
+	bool lost;                   /* names are missing here: nothing of those is deleted there */
 	char error[512];
 	int64_t error_at;            /* s, real time */
 	int64_t next_try;            /* ms, monotonic; 0: none */
@@ -65,11 +66,13 @@ struct remote {
 	struct map restless;         /* places of files that changed while they were sent */
 	struct sweep *sweep;
 	bool probed;                 /* caps are of this server */
+	unsigned endpoint;           /* the one in use, of def.url */
 	uint64_t last_head;          /* as stored in the state file */
 	int64_t stored_at;           /* ms, when that was last written */
 	unsigned batch_shift;        /* commits are so much smaller than they may be */
 	enum remote_state resting;   /* what it is between rounds: idle, or why something is left */
 	int64_t not_before;          /* ms: no round earlier, if only what was left is to be done */
+	unsigned failed_rounds;      /* in a row, or connections that came to nothing */
 	unsigned left_rounds;        /* in a row that something was wrong with */
 	uint64_t seen_seq;           /* of the ledger, at the last round */
 	bool suspicious;             /* the session before ended uncleanly: paths may be wrong */

@@ -40,8 +40,10 @@ struct source {
 
 static void source_reset(struct source *s)
 {
-	if (s->f)
+	if (s->f) {
 		file_put(s->v, s->f);
+		tree_forget(s->v, s->node, 1);
+	}
 	s->f = NULL;
 	if (s->copy >= 0)
 		close(s->copy);
@@ -120,7 +122,13 @@ static int source_begin(void *arg, struct manifest_entry *e, const uint64_t **le
 	source_reset(s);
 	manifest_entry_clear(e);
 	s->f = file_get(s->v, s->node);
+	/* As if it were open: what is removed meanwhile can still be read, and nobody
+	 * takes it for damaged. */
+	if (s->f)
+		tree_lookup_inc(s->v, s->node);
 	r = s->f ? io_space_init(&s->io) : -ENOMEM;
+	if (r == 0 && tree_node(s->v, s->node)->flags & NODE_DELETED)
+		r = -ESTALE;
 	if (r == 0)
 		r = file_load(s->v, s->f);
 	if (r == 0)

@@ -10,6 +10,7 @@
 #include "replica/remote/remote_priv.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,6 +252,23 @@ static int hash_piece(void *arg, const void *buf, size_t len)
 	return 0;
 }
 
+/* The content of one of several names is that of the inode. */
+static int spoil(struct sweep *s, struct layout_dir *d)
+{
+	struct layout_dir *links;
+	const struct manifest_entry *e;
+	char hex[17];
+	int r = layout_find(s->layout, d, s->name, &e);
+
+	if (r < 0 || !e->link)
+		return r < 0 ? r : layout_spoil(s->layout, d, s->name);
+	snprintf(hex, sizeof(hex), "%016" PRIx64, e->id);
+	links = layout_links(s->layout);
+	r = layout_spoil(s->layout, links, hex);
+	layout_dir_put(s->layout, links);
+	return r;
+}
+
 static void done(struct remote *r, struct sweep *s, const char *wrong)
 {
 	struct frame *f = &s->frame[s->depth - 1];
@@ -264,7 +282,7 @@ static void done(struct remote *r, struct sweep *s, const char *wrong)
 		return;
 	s->bad++;
 	remote_note_error(r, "%s: the scrub found that %s: sent again", s->cursor, wrong);
-	if (layout_spoil(s->layout, f->dir, s->name) == 0)
+	if (spoil(s, f->dir) == 0)
 		ledger_mark_entry(r->ledger, layout_dir_id(f->dir), path, s->name);
 	pthread_mutex_lock(&r->lock);
 	r->mended++;

@@ -37,34 +37,50 @@ void sync_leave(struct sync *s, uint64_t dir, const char *path, const char *name
 {
 	blame(s, result);
 	ledger_mark_again(s->r->ledger, dir, path, name, s->seq, s->since);
+	if (result == -EUCLEAN)
+		what = "names are lost on all mirrors: nothing is deleted there until "
+			"`mirrorctl remote release`";
 	if (result != -ESTALE) /* it changes just now: nothing is wrong */
 		remote_note_error(s->r, "%s%s%s: %s", path, *path ? "/" : "", name,
 				  what && *what ? what : strerror(-result));
 }
 
-static void leave_local(struct sync *s, uint32_t dir, const char *name, int result)
+/* Of what was to be looked at, nothing may be forgotten: with a name, what is below it
+ * (k, MARK_BELOW) is left, too. The directory that it is in stands for that. */
+static void leave_local(struct sync *s, uint32_t dir, const char *name, const struct look *k,
+			unsigned flags, int result)
 {
 	char path[LAYOUT_NAME_MAX];
 
 	if (s->survey)
 		return;
 	tree_path(s->v, dir, path, sizeof(path));
-	sync_leave(s, tree_node(s->v, dir)->id, strcmp(path, ".") == 0 ? "" : path, name, result,
-		   NULL);
+	if (strcmp(path, ".") == 0)
+		*path = '\0';
+	sync_leave(s, tree_node(s->v, dir)->id, path, name, result, NULL);
+	if (flags & MARK_BELOW || (k && (k->n || k->flags)))
+		ledger_mark_below_again(s->r->ledger, tree_node(s->v, dir)->id, path, s->seq,
+					s->since);
 }
 
 /* The inode of several names: it is found again by any of them. */
 void sync_leave_inode(struct sync *s, uint64_t id, int result)
 {
-	uint32_t node = tree_find_id(s->v, id);
+	uint32_t node = tree_find_id(s->v, id), parent;
+	char path[LAYOUT_NAME_MAX], name[NAME_MAX_LEN + 1];
+	unsigned k = 0;
 
 	blame(s, result);
-	if (node) {
-		note_node(s->v, s->r->ledger, node);
-		tree_unref(s->v, node);
-	} else { /* by no name that we know */
-		ledger_mark_dir(s->r->ledger, ROOT_ID, "", MARK_BELOW);
+	for (; node && tree_position_at(s->v, node, k, &parent, name); k++) {
+		tree_path(s->v, parent, path, sizeof(path));
+		ledger_mark_again(s->r->ledger, tree_node(s->v, parent)->id,
+				  strcmp(path, ".") == 0 ? "" : path, name, s->seq, s->since);
 	}
+	/* By no name that we know, and it is not gone. */
+	if (!k && !(node && tree_node(s->v, node)->flags & NODE_DELETED))
+		ledger_mark_below_again(s->r->ledger, ROOT_ID, "", s->seq, s->since);
+	if (node)
+		tree_unref(s->v, node);
 }
 
 /* The brake holds this: it stays as it is at the remote. */
@@ -81,6 +97,26 @@ static int hold(struct sync *s, struct layout_dir *d, const char *name, uint64_t
 	layout_dir_path(d, path, sizeof(path));
 	ledger_mark_again(s->r->ledger, layout_dir_id(d), path, name, s->seq, s->since);
 	return 0;
+}
+
+/* What goes on while the walk lasts, hours perhaps, is under the brake, too: more than the
+ * survey saw is judged when the walk comes upon it. */
+static bool brake(struct sync *s, uint64_t files)
+{
+	struct remote *r = s->r;
+
+	s->doomed += files;
+	if (s->held || s->doomed <= s->allowed)
+		return s->held;
+	if (!brake_holds(&r->brake, remote_now_ms(), s->doomed - s->allowed,
+			 layout_head(s->l)->files, r->def.brake_percent, r->def.brake_files))
+		return false;
+	log_warn("remote %s: %llu more files are to be deleted or overwritten: held until "
+		 "`mirrorctl remote release`; new files go on", r->def.name,
+		 (unsigned long long)(s->doomed - s->allowed));
+	s->held = true;
+	remote_set_held(r, true);
+	return true;
 }
 
 /* ---- one name ---- */
@@ -124,7 +160,7 @@ int sync_put(struct sync *s, struct layout_dir *d, const struct sync_seen *seen,
 		s->destroyed += replaces;
 		return 0;
 	}
-	if (replaces && s->held)
+	if (replaces && brake(s, 1))
 		return hold(s, d, mine->name, 1);
 	/* What changed while it was sent: a state of it is fixed this time. */
 	r = local_source(s->v, e->node, mine->name,
@@ -166,6 +202,22 @@ static int set(struct sync *s, struct layout_dir *d, const struct manifest_entry
 	return r < 0 ? r : sync_maybe_commit(s);
 }
 
+/* In a survey it counts as if the remote had none. */
+static int spoil_dir(struct sync *s, struct layout_dir *d, const char *name,
+		     struct layout_dir **out)
+{
+	int r;
+
+	*out = NULL;
+	if (s->survey)
+		return 0;
+	log_warn("remote %s: %s: sent again: %s", s->r->def.name, name, layout_error(s->l));
+	r = layout_spoil(s->l, d, name);
+	if (r == 0)
+		TRY(s, r, layout_dir_open(s->l, d, name, out));
+	return r;
+}
+
 /* The directory as the remote has it; one whose manifest is lost begins anew. */
 static int open_dir(struct sync *s, struct layout_dir *d, const char *name, unsigned *flags,
 		    struct layout_dir **out)
@@ -175,15 +227,8 @@ static int open_dir(struct sync *s, struct layout_dir *d, const char *name, unsi
 	TRY(s, r, layout_dir_open(s->l, d, name, out));
 	if (r != -EBADMSG && r != -ENOENT)
 		return r;
-	*out = NULL;
 	*flags |= MARK_BELOW;
-	if (s->survey)
-		return 0;
-	log_warn("remote %s: %s: sent again: %s", s->r->def.name, name, layout_error(s->l));
-	r = layout_spoil(s->l, d, name);
-	if (r == 0)
-		TRY(s, r, layout_dir_open(s->l, d, name, out));
-	return r;
+	return spoil_dir(s, d, name, out);
 }
 
 static int sync_subdir(struct sync *s, struct layout_dir *d, const struct sync_seen *seen,
@@ -204,6 +249,14 @@ static int sync_subdir(struct sync *s, struct layout_dir *d, const struct sync_s
 		r = open_dir(s, d, mine->name, &flags, &child);
 	if (r == 0)
 		r = sync_dir(s, e->node, child, k, flags & MARK_BELOW);
+	if (r == -EBADMSG && child) {
+		/* A page of it is lost: all of it is sent again. */
+		layout_dir_put(s->l, child);
+		child = NULL;
+		r = spoil_dir(s, d, mine->name, &child);
+		if (r == 0)
+			r = sync_dir(s, e->node, child, k, MARK_BELOW);
+	}
 	if (child)
 		layout_dir_put(s->l, child);
 	return r;
@@ -241,6 +294,46 @@ static int sync_entry(struct sync *s, uint32_t dir, struct layout_dir *d, const 
 	return seen.same ? 0 : set(s, d, mine);
 }
 
+/* Asked once for all that is gone from a directory. */
+static bool is_whole(struct sync *s, uint32_t dir)
+{
+	uint64_t id = tree_node(s->v, dir)->id;
+
+	if (s->whole_of != id) {
+		s->whole = dir_whole(s->v, dir);
+		s->whole_of = id;
+	}
+	return s->whole;
+}
+
+/* It was renamed, and whether that is known as a move was decided before, or the mark of
+ * its new place is still to come: it is not to be deleted there and sent again. */
+static bool lives_elsewhere(struct sync *s, uint64_t id)
+{
+	uint32_t node = tree_find_id(s->v, id);
+	bool lives = node && !(tree_node(s->v, node)->flags & NODE_DELETED) &&
+		tree_names(s->v, node) > 0;
+
+	if (node)
+		tree_unref(s->v, node);
+	return lives;
+}
+
+/* What is wrong with one name must not keep all others from getting there. */
+static int leave_one(struct sync *s, uint32_t dir, const char *name, int result)
+{
+	char path[LAYOUT_NAME_MAX];
+
+	if (result != -ENAMETOOLONG && result != -EINVAL && result != -ESTALE)
+		return result;
+	if (s->survey)
+		return 0;
+	tree_path(s->v, dir, path, sizeof(path));
+	sync_leave(s, tree_node(s->v, dir)->id, strcmp(path, ".") == 0 ? "" : path, name, result,
+		   result == -ESTALE ? NULL : layout_error(s->l));
+	return 0;
+}
+
 static int sync_name(struct sync *s, uint32_t dir, struct layout_dir *d, const char *name,
 		     const struct look *k, unsigned flags)
 {
@@ -254,20 +347,34 @@ static int sync_name(struct sync *s, uint32_t dir, struct layout_dir *d, const c
 	r = op_lookup(s->v, dir, name, &e);
 	if (r == -ENOENT) {
 		r = sync_find(s, d, NULL, name, &seen);
-		return r == 0 && seen.there ? sync_remove(s, d, name) : r;
+		if (r < 0 || !seen.there)
+			return r;
+		if (!s->survey && !seen.link && !moves_known(s, seen.id) &&
+		    lives_elsewhere(s, seen.id)) {
+			leave_local(s, dir, name, k, flags, -ESTALE);
+			return 0;
+		}
+		if (!s->released && !is_whole(s, dir)) {
+			s->lost = true;
+			leave_local(s, dir, name, k, flags, -EUCLEAN);
+			return 0;
+		}
+		return sync_remove(s, d, name);
 	}
 	if (r < 0) {
-		leave_local(s, dir, name, r);
+		leave_local(s, dir, name, k, flags, r);
 		return 0;
 	}
+	tree_lookup_inc(s->v, e.node); /* as if it were open, see source.c */
 	r = local_entry(s->v, &e, name, &mine);
 	if (r < 0) {
-		leave_local(s, dir, name, r);
+		leave_local(s, dir, name, k, flags, r);
 		r = 0;
 	} else {
-		r = sync_entry(s, dir, d, &e, &mine, k, flags);
+		r = leave_one(s, dir, name, sync_entry(s, dir, d, &e, &mine, k, flags));
 	}
 	manifest_entry_clear(&mine);
+	tree_forget(s->v, e.node, 1);
 	tree_unref(s->v, e.node);
 	return r;
 }
@@ -358,7 +465,7 @@ static int sync_listed(struct sync *s, uint32_t node, struct layout_dir *d, cons
 	int r = op_list(s->v, node, &l);
 
 	if (r < 0) {
-		leave_local(s, node, "", r);
+		leave_local(s, node, "", k, flags, r);
 		return 0;
 	}
 	for (size_t i = 0; r == 0 && i < l.n; i++) {
@@ -394,7 +501,7 @@ int sync_dir(struct sync *s, uint32_t node, struct layout_dir *d, const struct l
 	if (k)
 		flags |= k->flags;
 	if (++s->depth > DEPTH_MAX) {
-		leave_local(s, node, "", -ENAMETOOLONG);
+		leave_local(s, node, "", NULL, 0, -ENAMETOOLONG);
 		r = 0;
 	} else if (flags & (MARK_NAMES | MARK_ENTRIES | MARK_BELOW)) {
 		r = sync_listed(s, node, d, k, flags);
@@ -423,7 +530,7 @@ static int remove_below(struct sync *s, struct layout_dir *d, const char *name)
 		r = remote_stopping(s->r) ? -ECANCELED : sync_remove(s, child, all.name[i]);
 	names_free(&all);
 	layout_dir_put(s->l, child);
-	return r;
+	return r == -EBADMSG ? layout_spoil(s->l, d, name) : r;
 }
 
 int sync_remove(struct sync *s, struct layout_dir *d, const char *name)
@@ -444,12 +551,16 @@ int sync_remove(struct sync *s, struct layout_dir *d, const char *name)
 		s->destroyed += files;
 		return 0;
 	}
-	if (s->held)
-		return hold(s, d, name, files ? files : 1);
-	if (moves_rescue(s, d, name, id, &r))
+	if (!s->held && moves_rescue(s, d, name, id, &r))
 		return r;
-	if (dir)
+	/* What is in a directory was counted with it. */
+	if (s->removing ? s->held : brake(s, files))
+		return hold(s, d, name, files ? files : 1);
+	if (dir) {
+		s->removing++;
 		r = remove_below(s, d, name);
+		s->removing--;
+	}
 	if (r == 0)
 		TRY(s, r, layout_remove(s->l, d, name));
 	return r < 0 ? r : sync_maybe_commit(s);

@@ -46,10 +46,14 @@ struct sync {
 	uint64_t seq;                /* of the oldest mark taken */
 	int64_t since;
 	bool survey;
-	bool held;
-	unsigned depth;
+	bool held, released, lost;
+	bool whole;                  /* whether that directory has all its names */
+	uint64_t whole_of;
+	unsigned depth, removing;
 	uint64_t files, bytes;       /* to be sent, as the survey counts */
 	uint64_t destroyed;          /* files deleted or overwritten */
+	uint64_t allowed;            /* ... as the brake knows, or a person has released */
+	uint64_t doomed;             /* ... as the walk comes upon them */
 	uint64_t left;               /* what could not be done in this round */
 	enum retry_kind worst;       /* ... why, of all that the worst */
 	uint64_t held_changes;
@@ -103,6 +107,8 @@ int sync_put(struct sync *s, struct layout_dir *d, const struct sync_seen *seen,
 /* moves.c */
 void moves_gone(struct sync *s, struct layout_dir *d, const struct manifest_entry *e);
 void moves_arrived(struct sync *s, uint32_t dir, const struct manifest_entry *mine);
+/* Whether the survey has seen that it is gone from its place: what is to be done about it was decided. */
+bool moves_known(struct sync *s, uint64_t id);
 /* After the survey: pairs; what was only moved is neither sent nor destroyed. */
 int moves_match(struct sync *s);
 int moves_do(struct sync *s);

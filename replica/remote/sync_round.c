@@ -27,7 +27,8 @@
 /* Results that say something of the tree at the remote, not of the way to it. */
 static bool is_answer(int r)
 {
-	return r >= 0 || r == -ENOENT || r == -EBADMSG || r == -ENOMEM || r == -ENOTDIR;
+	return r >= 0 || r == -ENOENT || r == -EBADMSG || r == -ENOMEM || r == -ENOTDIR ||
+		r == -ENAMETOOLONG || r == -ESTALE;
 }
 
 bool sync_again(struct remote *r, int *result)
@@ -182,7 +183,8 @@ static int resolve(struct sync *s, const struct mark *m, char *path, size_t size
 	return r;
 }
 
-static int look_mark(struct sync *s, const struct mark *m)
+/* place: where it was looked for, NULL: nowhere. */
+static int look_mark(struct sync *s, const struct mark *m, char **place)
 {
 	char path[LAYOUT_NAME_MAX];
 	struct look *k;
@@ -200,7 +202,8 @@ static int look_mark(struct sync *s, const struct mark *m)
 		return 0;
 	}
 	k = look_at(s->looks, path);
-	if (!k)
+	*place = strdup(path);
+	if (!k || !*place)
 		return -ENOMEM;
 	k->flags |= m->flags;
 	for (size_t i = 0; i < m->n_names; i++)
@@ -225,6 +228,21 @@ static int sync_root(struct sync *s)
 	manifest_entry_clear(&mine);
 	if (r == 0)
 		r = sync_dir(s, NODE_ROOT, root, s->looks, 0);
+	if (r == -EBADMSG && !s->survey) {
+		/* A page of the root, or of the directory of links: both are made anew. */
+		struct layout_dir *links = layout_links(s->l);
+
+		log_warn("remote %s: everything is compared: %s", s->r->def.name,
+			 layout_error(s->l));
+		r = layout_spoil(s->l, root, NULL);
+		if (r == 0)
+			r = layout_spoil(s->l, links, NULL);
+		layout_dir_put(s->l, links);
+		if (r == 0)
+			r = sync_dir(s, NODE_ROOT, root, s->looks, MARK_BELOW);
+	} else if (r == -EBADMSG) {
+		r = 0;
+	}
 	layout_dir_put(s->l, root);
 	return r;
 }
@@ -262,6 +280,8 @@ static void apply_brake(struct sync *s)
 			 (unsigned long long)layout_head(s->l)->files);
 	}
 	s->held = held;
+	s->released = released;
+	s->allowed = s->destroyed;
 	remote_set_held(r, held);
 }
 
@@ -292,6 +312,7 @@ static int run(struct sync *s)
 		r = moves_match(s);
 	tell_todo(s, false);
 	s->survey = false;
+	s->whole_of = 0;
 	if (r < 0)
 		return r;
 	apply_brake(s);
@@ -330,6 +351,25 @@ static void give_back(struct remote *r, struct mark *m, size_t n)
 	free(again);
 }
 
+/* A directory that was renamed in the meantime: the walk may have missed it in both places. */
+static void done(struct sync *s, struct mark *m, char **place, size_t n)
+{
+	bool *again = calloc(n + 1, 1);
+	char path[LAYOUT_NAME_MAX];
+
+	if (!again) {
+		give_back(s->r, m, n);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		int r = place[i] ? resolve(s, &m[i], path, sizeof(path)) : -ENOENT;
+
+		again[i] = place[i] && r != -ENOENT && (r < 0 || strcmp(path, place[i]) != 0);
+	}
+	ledger_done(s->r->ledger, m, n, again);
+	free(again);
+}
+
 static int64_t left_delay(unsigned rounds)
 {
 	int64_t ms = LEFT_MS;
@@ -343,6 +383,7 @@ int sync_round(struct remote *r)
 {
 	struct sync s = { .v = r->v, .r = r, .l = r->layout };
 	struct mark *marks = NULL;
+	char **place;
 	size_t n = 0;
 	int e;
 
@@ -352,9 +393,10 @@ int sync_round(struct remote *r)
 		return e;
 	oldest(&s, marks, n);
 	s.looks = look_new();
-	e = s.looks ? 0 : -ENOMEM;
+	place = calloc(n + 1, sizeof(*place));
+	e = s.looks && place ? 0 : -ENOMEM;
 	for (size_t i = 0; e == 0 && i < n; i++)
-		e = look_mark(&s, &marks[i]);
+		e = look_mark(&s, &marks[i], &place[i]);
 	if (e == 0)
 		e = run(&s);
 	moves_free(&s);
@@ -362,7 +404,10 @@ int sync_round(struct remote *r)
 	if (e < 0)
 		give_back(r, marks, n);
 	else
-		ledger_done(r->ledger, marks, n, NULL);
+		done(&s, marks, place, n);
+	for (size_t i = 0; place && i < n; i++)
+		free(place[i]);
+	free(place);
 	r->not_before = 0;
 	r->resting = REMOTE_IDLE;
 	r->left_rounds = s.left && s.worst != RETRY_NONE ? r->left_rounds + 1 : 0;
@@ -374,6 +419,7 @@ int sync_round(struct remote *r)
 	pthread_mutex_lock(&r->lock);
 	r->next_try = r->not_before;
 	r->held_changes = s.held_changes;
+	r->lost = s.lost;
 	r->todo_files = r->todo_bytes = 0;
 	pthread_mutex_unlock(&r->lock);
 	return e;

@@ -18,7 +18,9 @@
 #include "replica/base/log.h"
 
 #define POLL_MS 1000
+#define ENDPOINT_MS 100    /* before the next end point is tried */
 #define PERSON_MS 600000   /* a person may have mended the server without telling us */
+#define LOOK_MS 2000       /* of looks at what is settled, between two rounds */
 #define STORE_MS 60000     /* between writes of the state file, while there is news */
 
 static void until(struct timespec *ts, int64_t ms)
@@ -74,6 +76,15 @@ static int64_t files_changed(const struct remote *r)
 	return sum;
 }
 
+/* On to the next end point, at once until each was tried. */
+static bool next_endpoint(struct remote *r)
+{
+	r->endpoint = (r->endpoint + 1) % r->def.n_urls;
+	if (r->store)
+		store_next_endpoint(r->store);
+	return r->endpoint != 0;
+}
+
 bool remote_trouble(struct remote *r, int result, const char *what)
 {
 	enum retry_kind kind = retry_kind(result);
@@ -88,10 +99,8 @@ bool remote_trouble(struct remote *r, int result, const char *what)
 		uint64_t random;
 
 		io_random(&random, sizeof(random));
-		ms = retry_delay(&r->retry, asked, random);
+		ms = next_endpoint(r) ? ENDPOINT_MS : retry_delay(&r->retry, asked, random);
 		settle_hurry(&r->unsettled, clock_ns() / 1000000);
-		if (r->store)
-			store_next_endpoint(r->store);
 	} else {
 		ms = PERSON_MS;
 		log_error("remote %s: stopped (%s) until `mirrorctl remote release`: %s",
@@ -167,7 +176,8 @@ static void compare_heads(struct remote *r)
 {
 	const struct remote_head *h = layout_head(r->layout);
 
-	if (h->seq == 0 || h->seq < r->last_head) {
+	/* No round was ever completed: the mark that the attaching made may have been lost. */
+	if (h->seq == 0 || !r->last_head || h->seq < r->last_head) {
 		if (h->seq < r->last_head)
 			log_warn("remote %s: head %" PRIu64 " is there, not %" PRIu64
 				 ": everything is compared", r->def.name, h->seq, r->last_head);
@@ -182,6 +192,8 @@ int uploader_connect(struct remote *r)
 	if (e == 0)
 		e = store_open(&r->def, &r->secret, &r->store);
 	if (e == 0) {
+		for (unsigned i = 0; i < r->endpoint; i++)
+			store_next_endpoint(r->store);
 		store_stop(r->store, remote_stopping, r);
 		if (r->probed)
 			store_use(r->store, &r->caps);
@@ -232,33 +244,43 @@ static int connect_until(struct remote *r)
 
 /* ---- what was stored is looked at again ---- */
 
-/* Whether the item is still what the remote should have. */
-static bool is_current(struct remote *r, const struct settle_item *i, struct layout_dir **d)
+/* Whether the item is still what the remote should have: 1, 0; an error if that cannot be
+ * told now. */
+static int is_current(struct remote *r, const struct settle_item *i, struct layout_dir **d)
 {
 	const struct manifest_entry *e;
 	char object[LAYOUT_NAME_MAX];
+	int err = layout_dir_resolve(r->layout, i->dir, d);
 
-	if (layout_dir_resolve(r->layout, i->dir, d) < 0)
-		return false;
+	if (err < 0)
+		return err == -ENOENT || err == -ENOTDIR ? 0 : err;
 	if (!*i->name)
 		return layout_holds(*d, i->object);
-	if (layout_find(r->layout, *d, i->name, &e) < 0 || e->link)
-		return false;
+	err = layout_find(r->layout, *d, i->name, &e);
+	if (err < 0 || e->link)
+		return err == -ENOENT || err >= 0 ? 0 : err;
 	layout_content(r->layout, *d, e, object);
 	if (strcmp(object, i->object) == 0)
 		return e->size == i->size;
 	return layout_holds_leaves(e, i->object);
 }
 
-static void mend(struct remote *r, const struct settle_item *i, const char *what)
+static int mend(struct remote *r, const struct settle_item *i, const char *what)
 {
 	struct layout_dir *d = NULL;
+	int current = is_current(r, i, &d);
 
-	if (!is_current(r, i, &d)) {
-		if (d)
-			layout_dir_put(r->layout, d);
-		return;
+	if (current <= 0 && d)
+		layout_dir_put(r->layout, d);
+	if (current == -EBADMSG) {
+		/* A manifest that leads there is gone with it: the walk finds out. */
+		remote_note_error(r, "%s: acknowledged, and now %s: everything is compared",
+				  i->object, what);
+		ledger_mark_dir(r->ledger, ROOT_ID, "", MARK_BELOW);
+		return 0;
 	}
+	if (current <= 0)
+		return current;
 	remote_note_error(r, "%s: acknowledged, and now %s: sent again", i->object, what);
 	if (*i->name && layout_spoil(r->layout, d, i->name) == 0) {
 		ledger_mark_entry(r->ledger, layout_dir_id(d), i->dir, i->name);
@@ -270,27 +292,32 @@ static void mend(struct remote *r, const struct settle_item *i, const char *what
 	r->mended++;
 	pthread_mutex_unlock(&r->lock);
 	layout_dir_put(r->layout, d);
+	return 0;
 }
 
 /* why: STORE_ERROR_MAX */
 static int look_again(struct remote *r, char *why)
 {
+	int64_t end = remote_now_ms() + LOOK_MS;
 	const struct settle_item *i;
 
-	while ((i = settle_due(&r->unsettled, clock_ns() / 1000000))) {
+	/* New changes do not wait for thousands of looks. */
+	while (remote_now_ms() < end &&
+	       (i = settle_due(&r->unsettled, clock_ns() / 1000000))) {
 		struct store_op op = { .verb = STORE_HEAD, .name = i->object };
 		int e;
 
 		if (remote_stopping(r))
 			return -ECANCELED;
 		e = store_run(r->store, &op);
+		memcpy(why, op.error, STORE_ERROR_MAX);
 		if (e == -ENOENT)
-			mend(r, i, "it is not there");
-		else if (e < 0) {
-			memcpy(why, op.error, STORE_ERROR_MAX);
+			e = mend(r, i, "it is not there");
+		else if (e == 0 && op.size != UINT64_MAX && op.size != i->size)
+			e = mend(r, i, "it has another size");
+		if (e < 0)
 			return e;
-		} else if (op.size != UINT64_MAX && op.size != i->size)
-			mend(r, i, "it has another size");
+		*why = '\0';
 		settle_pop(&r->unsettled);
 		atomic_store(&r->n_unsettled, r->unsettled.n);
 	}
@@ -352,12 +379,20 @@ static void work(struct remote *r)
 
 		if (h->seq > r->last_head)
 			r->last_head = h->seq;
+		r->failed_rounds = 0;
 		return;
 	}
-	/* Whatever was staged is looked for again, over a new connection. */
+	if (!*why && r->layout)
+		snprintf(why, sizeof(why), "%s", layout_error(r->layout));
+	/* Whatever was staged is looked for again, over a new connection. That it comes
+	 * about must not make us forget how often the round failed. */
 	uploader_disconnect(r);
-	if (e != -ECANCELED)
-		remote_trouble(r, e, why);
+	if (e == -ECANCELED)
+		return;
+	if (r->retry.failures < r->failed_rounds)
+		r->retry.failures = r->failed_rounds;
+	r->failed_rounds++;
+	remote_trouble(r, e, why);
 }
 
 void *uploader_main(void *arg)

@@ -192,8 +192,10 @@ end_volume() {
 
 # kill_volume MNT: the daemon does not get to say a word.
 kill_volume() {
-	kill -KILL "$DAEMON_PID" || broken "no daemon to kill"
-	wait_until 20 is_dead "$DAEMON_PID" || broken "it survives a KILL"
+	local pid
+	pid=$(daemons_of "$1" | tail -n 1)
+	kill -KILL "$pid" || broken "no daemon to kill"
+	wait_until 20 is_dead "$pid" || broken "it survives a KILL"
 	umount -l "$1" 2>/dev/null || fusermount3 -u -z "$1"
 	wait_until 10 is_unmounted "$1" || broken "$1 stays mounted"
 }

@@ -13,13 +13,20 @@
 static void test_all(void **state)
 {
 	struct scene *s = *state;
+	struct superblock sb;
 	struct stat st;
+	int dot;
 
 	restore_well(s);
 	assert_int_equal(s->st.lacking + s->st.failed + s->st.skipped + s->st.newer, 0);
 	assert_int_equal(s->st.files, s->st.total_files);
 	assert_int_equal(s->st.bytes, s->st.total_bytes);
 	assert_whole(s);
+	/* No id comes twice, not even those that were handed out since the head. */
+	dot = openat(s->b->fd[1], DOT_DIR, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(superblock_read(dot, &sb), 0);
+	assert_true(sb.next_id >= s->sb.next_id + (1u << 20));
+	close(dot);
 	/* Holes stay holes. */
 	assert_int_equal(fstatat(s->b->fd[1], "a/sparse", &st, 0), 0);
 	assert_true(st.st_blocks < 1000);
