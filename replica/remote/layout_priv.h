@@ -377,7 +377,7 @@ void step_follow(struct layout *l, struct layout_dir *d, const char *name, struc
 		 const char *new_name, unsigned token);
 /* Whether something is called so at the store. size as far as it is told. */
 int step_look(struct layout *l, const char *name, bool dir, uint64_t *size);
-/* Those at their place; noted: only what an intent tells of. */
+/* Those at their place; noted: up to the first one that no intent tells of. */
 int steps_run(struct layout *l, bool noted);
 /* Deletes that are due. */
 void steps_run_due(struct layout *l);

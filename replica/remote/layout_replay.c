@@ -43,12 +43,13 @@ static int read_intent(struct layout *l, uint64_t seq, struct remote_intent *in)
 	return err ? layout_failed(l, err, "%s: %s", name, *error ? error : strerror(-err)) : 0;
 }
 
-static bool has_moves(const struct remote_intent *in)
+/* Moves and what is done between them, or else puts. */
+static bool is_ordered(const struct remote_intent *in)
 {
 	size_t i;
 
 	for (i = 0; i < in->n; i++)
-		if (in->op[i].kind == INTENT_MOVE)
+		if (in->op[i].kind == INTENT_MOVE || (in->op[i].kind == INTENT_PUT && in->op[i].dir))
 			return true;
 	return false;
 }
@@ -357,7 +358,7 @@ static int progress(struct layout *l, const struct remote_intent *in, size_t *do
 
 static int replay_intent(struct layout *l, const struct remote_intent *in, bool last)
 {
-	bool ordered = has_moves(in);
+	bool ordered = is_ordered(in);
 	size_t i, done = ordered ? in->n : 0;
 	int err = ordered && last ? progress(l, in, &done) : 0;
 
@@ -411,7 +412,7 @@ static int replay_one(struct layout *l, uint64_t seq, bool last, bool take_over)
 		err = layout_failed(l, -EBUSY, "another writer (%s) has begun to write", in.writer);
 	else if (seq > l->head.seq)
 		err = replay_intent(l, &in, last);
-	else if (!has_moves(&in))
+	else if (!is_ordered(&in))
 		err = redo_deletes(l, &in);
 	remote_intent_clear(&in);
 	return err;

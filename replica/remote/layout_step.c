@@ -324,7 +324,9 @@ static void run_beside(struct layout *l, struct step *s)
 	while (must_wait(l, s))
 		job_pump(l);
 	job_room(l);
-	step_start(l, s);
+	/* What this one builds on may have failed meanwhile. */
+	if (!l->trouble)
+		step_start(l, s);
 }
 
 int step_look(struct layout *l, const char *name, bool dir, uint64_t *size)
@@ -414,8 +416,10 @@ int steps_run(struct layout *l, bool noted)
 	int err = 0;
 
 	for (s = l->steps; s && !err && !l->trouble; s = s->next) {
-		if (s->done || (s->kind == STEP_DELETE && !s->early) || (noted && !s->noted))
+		if (s->done || (s->kind == STEP_DELETE && !s->early))
 			continue;
+		if (noted && !s->noted && s->kind != STEP_MKDIR)
+			break;
 		if (s->kind == STEP_MOVE)
 			err = run_move(l, s);
 		else

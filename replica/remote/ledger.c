@@ -303,6 +303,18 @@ void ledger_done(struct ledger *l, struct mark *taken, size_t n, const bool *aga
 	ledger_flush(l);
 }
 
+bool ledger_gone(struct ledger *l, uint64_t id)
+{
+	const struct mark_entry *e;
+	bool gone;
+
+	pthread_mutex_lock(&l->lock);
+	e = marks_get(&l->taken, id);
+	gone = e && e->gone;
+	pthread_mutex_unlock(&l->lock);
+	return gone;
+}
+
 /* ---- looking ---- */
 
 uint64_t ledger_seq(struct ledger *l)

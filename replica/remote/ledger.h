@@ -78,6 +78,8 @@ int ledger_take(struct ledger *l, struct mark **out, size_t *n);
  * Frees what was taken, and flushes. Without it, ledger_close frees. */
 void ledger_done(struct ledger *l, struct mark *taken, size_t n, const bool *again);
 
+/* Whether that directory, of those taken, was removed since. */
+bool ledger_gone(struct ledger *l, uint64_t id);
 /* The sequence number of the newest mark: what ledger_reached waits for. */
 uint64_t ledger_seq(struct ledger *l);
 /* Whether no mark as old as seq is left (taken or not). path (may be NULL): only marks at or

@@ -23,11 +23,18 @@ static void *room(void *list, size_t n, size_t item)
 	return n & (n - 1) ? list : realloc(list, (n ? 2 * n : 1) * item);
 }
 
+static struct sync_gone *find_gone(struct sync *s, uint64_t id)
+{
+	uint64_t i;
+
+	return map_get(&s->gone_by_id, id, &i) ? &s->gone[i - 1] : NULL;
+}
+
 void moves_gone(struct sync *s, struct layout_dir *d, const struct manifest_entry *e)
 {
 	struct sync_gone *list, *g;
 
-	if (e->link || s->n_gone == SYNC_MOVES_MAX)
+	if (e->link || s->n_gone == SYNC_MOVES_MAX || find_gone(s, e->id))
 		return;
 	list = room(s->gone, s->n_gone, sizeof(*list));
 	if (!list)
@@ -69,13 +76,6 @@ void moves_arrived(struct sync *s, uint32_t dir, const struct manifest_entry *mi
 	free(a->name);
 }
 
-static struct sync_gone *find_gone(struct sync *s, uint64_t id)
-{
-	uint64_t i;
-
-	return map_get(&s->gone_by_id, id, &i) ? &s->gone[i - 1] : NULL;
-}
-
 bool moves_known(struct sync *s, uint64_t id)
 {
 	return find_gone(s, id) != NULL;
@@ -109,11 +109,7 @@ static size_t pair_up(struct sync *s)
 static int expand_one(const struct manifest_entry *e, void *arg)
 {
 	void **pair = arg;
-	struct sync *s = pair[0];
-	uint64_t before;
-
-	if (!map_get(&s->gone_by_id, e->id, &before))
-		moves_gone(s, pair[1], e);
+	moves_gone(pair[0], pair[1], e);
 	return 0;
 }
 

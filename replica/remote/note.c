@@ -22,6 +22,7 @@ void note_node(struct volume *v, struct ledger *l, uint32_t node)
 {
 	char path[LAYOUT_NAME_MAX], name[NAME_MAX_LEN + 1];
 	uint32_t parent;
+	unsigned k = 0;
 
 	if (tree_node(v, node)->flags & NODE_DELETED)
 		return;
@@ -29,10 +30,13 @@ void note_node(struct volume *v, struct ledger *l, uint32_t node)
 		path_of(v, node, path);
 		ledger_mark_dir(l, tree_node(v, node)->id, path, MARK_ATTRS | MARK_NAMES);
 	}
-	for (unsigned k = 0; tree_position_at(v, node, k, &parent, name); k++) {
+	for (; tree_position_at(v, node, k, &parent, name); k++) {
 		path_of(v, parent, path);
 		ledger_mark_entry(l, tree_node(v, parent)->id, path, name);
 	}
+	/* It has names, but the one that we knew is gone: only a look at all finds another. */
+	if (!k && node != NODE_ROOT)
+		ledger_mark_dir(l, ROOT_ID, "", MARK_BELOW);
 }
 
 void remotes_note(struct volume *v, uint32_t node)

@@ -16,6 +16,7 @@
 #define AGAIN_MS 30000     /* after a failure it is left alone for so long */
 
 struct reader {
+	struct volume *v;
 	pthread_mutex_t lock;
 	struct remote_secret secret;
 	struct store *store;
@@ -30,6 +31,7 @@ int reader_open(struct remote *r)
 	r->reader = calloc(1, sizeof(*r->reader));
 	if (!r->reader)
 		return -ENOMEM;
+	r->reader->v = r->v;
 	pthread_mutex_init(&r->reader->lock, NULL);
 	return 0;
 }
@@ -57,7 +59,7 @@ static bool late(void *arg)
 {
 	struct reader *d = arg;
 
-	return remote_now_ms() > d->deadline;
+	return remote_now_ms() > d->deadline || atomic_load(&d->v->stopping);
 }
 
 static int connect(struct remote *r, struct reader *d)

@@ -75,25 +75,48 @@ void remote_note_error(struct remote *r, const char *fmt, ...)
 		log_warn("remote %s: %s", r->def.name, line);
 }
 
-void remote_set_held(struct remote *r, bool held)
+int remote_change(struct remote *r, void (*change)(struct remote_def *d, bool value), bool value)
 {
 	struct remote_def def = { 0 };
-	bool changed;
+	int e;
 
+	pthread_mutex_lock(&r->storing);
 	pthread_mutex_lock(&r->lock);
-	changed = r->def.held != held;
-	r->def.held = held;
-	if (changed && remote_def_copy(&def, &r->def) < 0)
-		changed = false;
+	if (change)
+		change(&r->def, value);
+	e = remote_def_copy(&def, &r->def);
 	pthread_mutex_unlock(&r->lock);
-	if (!changed)
-		return;
-	if (remote_def_store(r->v, &def) == 0) {
+	if (e == 0)
+		e = remote_def_store(r->v, &def);
+	if (e == 0) {
 		pthread_mutex_lock(&r->lock);
 		r->def.seq = def.seq;
 		pthread_mutex_unlock(&r->lock);
 	}
+	pthread_mutex_unlock(&r->storing);
 	remote_def_free(&def);
+	return e;
+}
+
+static void hold(struct remote_def *d, bool held)
+{
+	d->held = held;
+}
+
+void remote_set_held(struct remote *r, bool held)
+{
+	bool changed;
+	int e;
+
+	pthread_mutex_lock(&r->lock);
+	changed = r->def.held != held;
+	pthread_mutex_unlock(&r->lock);
+	if (!changed)
+		return;
+	e = remote_change(r, hold, held);
+	if (e < 0)
+		log_err(e, "remote %s: that it is %sheld is not kept for the next mount",
+			r->def.name, held ? "" : "no longer ");
 }
 
 /* Slots of the seconds since the last bytes are empty. lock held. */
@@ -132,6 +155,7 @@ static void remote_free(struct remote *r)
 	settle_free(&r->unsettled);
 	map_free(&r->restless);
 	remote_def_free(&r->def);
+	pthread_mutex_destroy(&r->storing);
 	pthread_mutex_destroy(&r->lock);
 	pthread_cond_destroy(&r->wake);
 	free(r);
@@ -146,8 +170,8 @@ int remote_make(struct volume *v, const struct remote_def *def, struct remote **
 	if (!r)
 		return -ENOMEM;
 	r->v = v;
-	r->suspicious = atomic_load(&v->unclean);
 	r->state = v->opt.read_only ? REMOTE_STOPPED : REMOTE_STARTING;
+	pthread_mutex_init(&r->storing, NULL);
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -325,19 +349,8 @@ void remotes_joined(struct volume *v, int m)
 	pthread_rwlock_rdlock(&all->list);
 	forget_removed(v, m);
 	for (size_t i = 0; i < all->n; i++) {
-		struct remote *r = all->r[i];
-		struct remote_def def = { 0 };
-
-		pthread_mutex_lock(&r->lock);
-		if (remote_def_copy(&def, &r->def) == 0) {
-			pthread_mutex_unlock(&r->lock);
-			remote_def_store(v, &def);
-			pthread_mutex_lock(&r->lock);
-			r->def.seq = def.seq;
-		}
-		pthread_mutex_unlock(&r->lock);
-		remote_def_free(&def);
-		ledger_flush(r->ledger); /* a log that is not there is made anew */
+		remote_change(all->r[i], NULL, false);
+		ledger_flush(all->r[i]->ledger); /* a log that is not there is made anew */
 	}
 	pthread_rwlock_unlock(&all->list);
 }

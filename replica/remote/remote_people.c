@@ -287,30 +287,25 @@ static void kick(struct remote *r)
 	pthread_cond_signal(&r->wake);
 }
 
+static void pause_def(struct remote_def *d, bool paused)
+{
+	d->paused = paused;
+}
+
 int remotes_pause(struct volume *v, const char *name, bool paused, char error[REMOTE_SAY_MAX])
 {
 	struct remote *r = get(v, name, false, NULL);
-	struct remote_def def = { 0 };
 	int e;
 
 	if (!r)
 		return none(name, error);
-	pthread_mutex_lock(&r->lock);
-	r->def.paused = paused;
-	e = remote_def_copy(&def, &r->def);
-	kick(r);
-	pthread_mutex_unlock(&r->lock);
-	if (e == 0)
-		e = remote_def_store(v, &def);
-	if (e == 0) {
-		pthread_mutex_lock(&r->lock);
-		r->def.seq = def.seq;
-		pthread_mutex_unlock(&r->lock);
-	} else {
+	e = remote_change(r, pause_def, paused);
+	if (e < 0)
 		snprintf(error, REMOTE_SAY_MAX, "done, but not kept for the next mount: %s",
 			 strerror(-e));
-	}
-	remote_def_free(&def);
+	pthread_mutex_lock(&r->lock);
+	kick(r);
+	pthread_mutex_unlock(&r->lock);
 	put(v);
 	return e;
 }

@@ -32,6 +32,7 @@ struct remote {
 	pthread_t thread;
 	bool running;
 
+	pthread_mutex_t storing;     /* of the definition, in the order of its changes; before lock */
 	pthread_mutex_t lock;        /* down to `the thread's own` */
 	pthread_cond_t wake;
 	struct remote_def def;
@@ -71,11 +72,10 @@ struct remote {
 	int64_t stored_at;           /* ms, when that was last written */
 	unsigned batch_shift;        /* commits are so much smaller than they may be */
 	enum remote_state resting;   /* what it is between rounds: idle, or why something is left */
-	int64_t not_before;          /* ms: no round earlier, if only what was left is to be done */
+	_Atomic int64_t not_before;          /* ms: no round earlier, if only what was left is to be done */
 	unsigned failed_rounds;      /* in a row, or connections that came to nothing */
 	unsigned left_rounds;        /* in a row that something was wrong with */
 	uint64_t seen_seq;           /* of the ledger, at the last round */
-	bool suspicious;             /* the session before ended uncleanly: paths may be wrong */
 };
 
 struct remotes {
@@ -105,6 +105,9 @@ enum remote_state remote_state_of(enum retry_kind kind);
 void remote_went_well(struct remote *r);
 void remote_note_error(struct remote *r, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Changes the definition and stores it. change NULL: only stores it. The change holds also if
+ * it cannot be stored. */
+int remote_change(struct remote *r, void (*change)(struct remote_def *d, bool value), bool value);
 /* Durably, with the definition. */
 void remote_set_held(struct remote *r, bool held);
 /* Bytes went up, for the rate. */
@@ -124,6 +127,8 @@ bool sync_again(struct remote *r, int *result);
 /* state.c: what is kept of the thread's own between mounts. */
 int state_load(struct remote *r);
 int state_store(struct remote *r);
+/* The number of the last head alone, after each round. */
+void state_store_head(struct remote *r);
 
 /* sweep.c: the slow scrub. Does a little; false: nothing to do now. */
 bool sweep_step(struct remote *r);

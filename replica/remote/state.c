@@ -7,11 +7,13 @@
 #include "replica/remote/remote_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "replica/base/cleanup.h"
 #include "replica/base/io.h"
@@ -119,15 +121,54 @@ static json_t *newest(struct remote *r)
 	return best;
 }
 
+/* Torn or lost: then everything is compared. */
+static uint64_t load_head(struct remote *r)
+{
+	uint64_t best = 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "remote/%s/head", r->def.id);
+	FOR_EACH_BIT(m, volume_in_sync(r->v)) {
+		CLEANUP_FREE char *buf = NULL;
+		unsigned long long seq;
+		size_t len;
+		char end;
+
+		if (io_read_file(r->v->m[m].dotfd, path, 64, &buf, &len) == 0 &&
+		    sscanf(buf, "%20llu%c", &seq, &end) == 2 && end == '\n' && seq > best)
+			best = seq;
+	}
+	return best;
+}
+
+void state_store_head(struct remote *r)
+{
+	char path[64], line[32];
+	int len = snprintf(line, sizeof(line), "%llu\n", (unsigned long long)r->last_head);
+
+	snprintf(path, sizeof(path), "remote/%s/head", r->def.id);
+	FOR_EACH_BIT(m, volume_in_sync(r->v)) {
+		/* Not synced: after a power cut an older number costs a look at everything. */
+		CLEANUP_CLOSE int fd = openat(r->v->m[m].dotfd, path,
+					      O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		int e = fd < 0 ? -errno : io_pwrite_full(fd, line, (size_t)len, 0, NULL);
+
+		if (e == 0 && ftruncate(fd, len) < 0)
+			e = -errno;
+		if (e < 0)
+			log_err(e, "%s/.mirrorfs/%s", volume_path(r->v, (int)m), path);
+	}
+}
+
 int state_load(struct remote *r)
 {
 	json_t *j = newest(r), *item;
 	const char *cursor;
 	size_t i;
 
+	r->last_head = load_head(r);
 	if (!j)
 		return -ENOENT;
-	r->last_head = (uint64_t)json_integer_value(json_object_get(j, "head"));
 	if (!r->probed)
 		r->probed = caps_parse(json_object_get(j, "caps"), &r->caps);
 	json_array_foreach(json_object_get(j, "unsettled"), i, item)

@@ -211,7 +211,10 @@ static int next_file(struct remote *r, struct sweep *s)
 			s->depth--;
 			continue;
 		}
-		err = layout_find(s->layout, f->dir, f->name[f->at++], &e);
+		err = layout_find(s->layout, f->dir, f->name[f->at], &e);
+		if (err < 0 && err != -ENOENT && err != -EBADMSG)
+			return err;
+		f->at++;
 		if (err < 0)
 			continue;
 		if (e->type == TYPE_OF(S_IFREG))
@@ -269,6 +272,18 @@ static int spoil(struct sweep *s, struct layout_dir *d)
 	return r;
 }
 
+/* It was replaced while it was read. */
+static bool is_other(struct sweep *s, struct layout_dir *d)
+{
+	const struct manifest_entry *e;
+
+	if (layout_find(s->layout, d, s->name, &e) < 0)
+		return true;
+	if (e->link && layout_inode(s->layout, e, &e) < 0)
+		return true;
+	return e->id != s->id || e->size != s->size || e->root != s->root;
+}
+
 static void done(struct remote *r, struct sweep *s, const char *wrong)
 {
 	struct frame *f = &s->frame[s->depth - 1];
@@ -278,7 +293,7 @@ static void done(struct remote *r, struct sweep *s, const char *wrong)
 	s->files++;
 	layout_dir_path(f->dir, path, sizeof(path));
 	snprintf(s->cursor, sizeof(s->cursor), "%.4000s%s%s", path, *path ? "/" : "", s->name);
-	if (!wrong)
+	if (!wrong || is_other(s, f->dir))
 		return;
 	s->bad++;
 	remote_note_error(r, "%s: the scrub found that %s: sent again", s->cursor, wrong);

@@ -272,6 +272,18 @@ static int sync_file(struct sync *s, struct layout_dir *d, const struct sync_see
 	return seen->same ? 0 : set(s, d, mine);
 }
 
+/* What had this name may have been renamed, as logs are. */
+static int note_replaced(struct sync *s, struct layout_dir *d, const char *name)
+{
+	const struct manifest_entry *e;
+	int r;
+
+	TRY(s, r, layout_find(s->l, d, name, &e));
+	if (r == 0 && e->type == TYPE_OF(S_IFREG))
+		moves_gone(s, d, e);
+	return r == -ENOENT ? 0 : r;
+}
+
 static int sync_entry(struct sync *s, uint32_t dir, struct layout_dir *d, const struct entry *e,
 		      const struct manifest_entry *mine, const struct look *k, unsigned flags)
 {
@@ -282,6 +294,10 @@ static int sync_entry(struct sync *s, uint32_t dir, struct layout_dir *d, const 
 		return r;
 	if (s->survey && (!seen.there || seen.id != mine->id))
 		moves_arrived(s, dir, mine);
+	if (s->survey && seen.there && seen.id != mine->id)
+		r = note_replaced(s, d, mine->name);
+	if (r < 0)
+		return r;
 	if (s->held && seen.there && seen.id != mine->id)
 		return hold(s, d, mine->name, seen.files);
 	r = make_way(s, d, &seen, mine);

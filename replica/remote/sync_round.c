@@ -190,6 +190,8 @@ static int look_mark(struct sync *s, const struct mark *m, char **place)
 	struct look *k;
 	int r = resolve(s, m, path, sizeof(path));
 
+	if (r == -ENOENT && ledger_gone(s->r->ledger, m->id))
+		return 0; /* its parent is marked */
 	if (r == -ENOENT) {
 		/* Removed or moved, and nobody said so: only a look at all can tell. */
 		log_info("remote %s: %s is not there any more: everything is compared",
@@ -410,10 +412,9 @@ int sync_round(struct remote *r)
 	free(place);
 	r->not_before = 0;
 	r->resting = REMOTE_IDLE;
-	r->left_rounds = s.left && s.worst != RETRY_NONE ? r->left_rounds + 1 : 0;
+	r->left_rounds = s.left && (s.worst != RETRY_NONE || s.held) ? r->left_rounds + 1 : 0;
 	if (s.left) {
 		r->not_before = remote_now_ms() + left_delay(r->left_rounds);
-		r->seen_seq = ledger_seq(r->ledger);
 		r->resting = remote_state_of(s.worst);
 	}
 	pthread_mutex_lock(&r->lock);

@@ -176,9 +176,10 @@ static void compare_heads(struct remote *r)
 {
 	const struct remote_head *h = layout_head(r->layout);
 
-	/* No round was ever completed: the mark that the attaching made may have been lost. */
-	if (h->seq == 0 || !r->last_head || h->seq < r->last_head) {
-		if (h->seq < r->last_head)
+	/* No round was ever completed: the mark that the attaching made may have been lost. Or
+	 * the mirrors are older than what was written from them. */
+	if (h->seq == 0 || h->seq != r->last_head) {
+		if (r->last_head)
 			log_warn("remote %s: head %" PRIu64 " is there, not %" PRIu64
 				 ": everything is compared", r->def.name, h->seq, r->last_head);
 		ledger_mark_dir(r->ledger, ROOT_ID, "", MARK_ATTRS | MARK_BELOW);
@@ -359,6 +360,8 @@ static void rest(struct remote *r)
 	pthread_mutex_lock(&r->lock);
 	if (!r->stop && !r->kick)
 		nap(r, POLL_MS);
+	if (r->kick) /* what was left is tried again, too */
+		r->not_before = 0;
 	r->kick = false;
 	pthread_mutex_unlock(&r->lock);
 }
@@ -377,8 +380,10 @@ static void work(struct remote *r)
 	if (e == 0) {
 		const struct remote_head *h = layout_head(r->layout);
 
-		if (h->seq > r->last_head)
+		if (h->seq != r->last_head) {
 			r->last_head = h->seq;
+			state_store_head(r);
+		}
 		r->failed_rounds = 0;
 		return;
 	}
