@@ -19,6 +19,7 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/check_data.c \
 	%D%/check_entry.c \
 	%D%/check_names.c \
+	%D%/check_remote.c \
 	%D%/check_report.c \
 	%D%/choice.c \
 	%D%/choice.h \

@@ -381,8 +381,11 @@ static int open_found(int n, const char *const *dirs, struct volume *v)
 	if (r == 0) {
 		v->sb = f[newest].sb;
 		if (v->sb.adopting && !v->opt.adopting) {
-			log_error("the adoption of %s has not finished; run 'mirrorctl init "
-				  "--adopt' with the same directories again", f[newest].m.path);
+			bool restoring = v->sb.members[0].state == MEMBER_STALE;
+
+			log_error("the %s of %s has not finished; run 'mirrorctl %s' again as "
+				  "before", restoring ? "restoring" : "adoption",
+				  f[newest].m.path, restoring ? "restore" : "init --adopt");
 			r = -EINVAL;
 		}
 	}

@@ -214,7 +214,14 @@ script_tests = \
 	%D%/crash/members.sh \
 	%D%/crash/sqlite.sh \
 	%D%/crash/costs.sh \
+	%D%/remote/people.sh \
+	%D%/remote/faults.sh \
+	%D%/remote/kill.sh \
 	%D%/remote/tree.sh \
+	%D%/remote/s3.sh \
+	%D%/remote/servers.sh \
+	%D%/remote/fallback.sh \
+	%D%/remote/scale.sh \
 	%D%/mount/exercise.sh \
 	%D%/mount/rot.sh \
 	%D%/crash/plain.sh \
@@ -239,6 +246,7 @@ EXTRA_DIST += \
 	%D%/disk/lib.sh \
 	%D%/lib.sh \
 	%D%/limit.sh \
+	%D%/remote/bench.sh \
 	%D%/remote/lib.sh \
 	%D%/rot/kinds.sh \
 	%D%/rot/tree.sh \

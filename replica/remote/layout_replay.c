@@ -184,7 +184,7 @@ static void settle_steps(struct layout *l, bool done)
 }
 
 /* The state knows nothing of it. */
-static int replay_stray(struct layout *l, const struct intent_op *op)
+static int replay_stray(struct layout *l, const struct intent_op *op, bool done)
 {
 	struct step *s;
 	int err;
@@ -199,9 +199,17 @@ static int replay_stray(struct layout *l, const struct intent_op *op)
 		return -ENOMEM;
 	s->dir = op->dir;
 	s->size = UINT64_MAX;
+	s->done = done;
 	l->live.sets++;
+	s->noted = true;
+	if (op->dir)
+		return 0;
 	/* It is nobody's, unless something else is put there. */
-	return op->dir ? 0 : step_delete(l, op->to, false, NULL);
+	s = step_add(l, STEP_DELETE, op->to, NULL, NULL);
+	if (!s)
+		return -ENOMEM;
+	s->noted = true; /* not done with the move */
+	return 0;
 }
 
 /* Where an earlier move has brought it: names of what is stored by id change without a word. */
@@ -243,7 +251,22 @@ static int take_moved(struct layout *l, const struct intent_op *op, struct limbo
 	return err;
 }
 
-static int replay_move(struct layout *l, const struct intent_op *op)
+/* What stands where something comes to was removed, or, being stored by id, moved without a word. */
+static int make_room(struct layout *l, struct layout_dir *d, const char *name)
+{
+	struct manifest_entry *e;
+	struct limbo *x;
+	int err = entry_get(l, d, name, &e);
+
+	if (err || !has_content(e) || !e->by_id)
+		return err == -ENOENT ? 0 : forget_entry(l, d, name);
+	err = take_out(l, d, name, &x);
+	if (!err)
+		step_follow(l, d, name, NULL, NULL, x->token);
+	return err;
+}
+
+static int replay_move(struct layout *l, const struct intent_op *op, bool done)
 {
 	struct object_name number;
 	struct layout_dir *to;
@@ -252,18 +275,18 @@ static int replay_move(struct layout *l, const struct intent_op *op)
 	int err = take_moved(l, op, &x);
 
 	if (err)
-		return err == -ENOENT ? replay_stray(l, op) : err;
+		return err == -ENOENT ? replay_stray(l, op, done) : err;
 	if (is_aside(op->to))
 		return put_aside(l, x, op->to);
 	err = resolve(l, tree_path(op, op->to), &to, name);
 	if (err == -ENOENT) /* it goes with what was moved out and not in again */
 		snprintf(x->object, sizeof(x->object), "%s", op->to);
 	if (err)
-		return err == -ENOENT ? replay_stray(l, op) : err;
+		return err == -ENOENT ? replay_stray(l, op, done) : err;
 	/* By id it has the number that it got then. */
 	if (object_is_by_id(op->to) && !object_name_parse(op->to, &number))
 		x->e.object = number.seq;
-	err = forget_entry(l, to, name);
+	err = make_room(l, to, name);
 	if (!err)
 		err = put_in(l, x, to, name);
 	layout_dir_put(l, to);
@@ -321,7 +344,7 @@ static int replay_op(struct layout *l, const struct intent_op *op, bool ordered,
 	int err;
 
 	if (op->kind == INTENT_MOVE)
-		err = replay_move(l, op);
+		err = replay_move(l, op, done);
 	else if (op->kind == INTENT_DELETE)
 		err = replay_delete(l, op, ordered);
 	else if (op->dir)

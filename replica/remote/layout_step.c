@@ -173,8 +173,6 @@ static struct step *claimed(struct layout *l, const char *name, enum claim claim
 
 		if (s->kind == STEP_DELETE && !s->done && !s->early)
 			e = effect_on(s, name, claim);
-		if (e == HURRIES && store_is_s3(l->store))
-			e = strcmp(s->now, name) ? NOTHING : CANCELS;
 		if (e == CANCELS) {
 			s->done = true;
 			*spared |= !strcmp(s->now, name);

@@ -31,14 +31,18 @@ end() {
 	end_faulty
 }
 
-# damage NAME OFFSET LENGTH: on both mirrors, with the times as they were.
+# damage NAME OFFSET LENGTH: every bit, alike on both mirrors, with the times as they were.
 damage() {
 	local mirror stamp
 	for mirror in "$A" "$B"; do
 		stamp=$(stat -c %y "$mirror/$1")
-		tr '\0' '\252' </dev/zero | head -c "$3" |
-			dd of="$mirror/$1" bs=4096 oflag=seek_bytes seek="$2" conv=notrunc status=none ||
-			broken "damage $1"
+		perl -e '
+			my ($file, $at, $len) = @ARGV;
+			open(my $f, "+<:raw", $file) or die "$file: $!\n";
+			sysseek($f, $at, 0) && sysread($f, my $b, $len) == $len or die "$file: short\n";
+			$b = ~$b;
+			sysseek($f, $at, 0) && syswrite($f, $b) == $len or die "$file: $!\n";' \
+			"$mirror/$1" "$2" "$3" || broken "damage $1"
 		touch -d "$stamp" "$mirror/$1"
 	done
 }

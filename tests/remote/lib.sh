@@ -100,12 +100,13 @@ restore() {
 
 # restored_equal MNT: a restore from the remote is the same tree, and a volume without a fault.
 restored_equal() {
-	local dir=$WORK/restored-$RANDOM mnt=$WORK/mnt-restored
+	local dir=$WORK/restored-$RANDOM mnt=$WORK/mnt-restored pid=${DAEMON_PID:-}
 	restore "$dir" || fail "restore"
 	mount_volume "$mnt" "$dir" || fail "what was restored does not mount"
 	tree_equal "$1" "$mnt" || fail "what was restored differs"
 	mirrorctl scrub "$mnt" >"$WORK/scrub.out" 2>&1 || fail "scrub: $(cat "$WORK/scrub.out")"
 	umount_volume "$mnt"
+	DAEMON_PID=$pid # of the volume that the test is about
 	rm -rf "$dir"
 }
 

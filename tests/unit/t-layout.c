@@ -1,0 +1,792 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A layout at a server: the faulty one (tests/http/spawn.h), as WebDAV, as one that
+ * writes in place, and as S3; or, with STORE_URL and the rest of tests/unit/store.h set, a real
+ * one, where what needs faults is left out. t-layout_random has the sequences.
+ */
+#include "replica/remote/layout_priv.h"
+
+#include "replica/remote/http.h"
+#include "tests/http/spawn.h"
+#include "tests/unit/layoutmodel.h"
+
+
+#define WRITER "00112233aabbccdd"
+
+static const uint8_t volume[16] = "volume of a test", other_volume[16] = "another volume..";
+static const char *const dav_options[] = { NULL };
+static const char *const in_place_options[] = { "--in-place", NULL };
+static const char *const s3_options[] = { "--s3", NULL };
+
+struct scene {
+	struct faulty f;
+	bool faulty;                  /* a server of our own */
+	struct remote_def def;
+	struct remote_secret secret;
+	char *url;
+	struct store *store;
+	struct layout *l;
+	char error[LAYOUT_ERROR_MAX];
+	unsigned done, failed;        /* puts, as told */
+	int last_result;
+	bool stop;
+};
+
+static struct scene s;
+static bool real;
+static unsigned prefixes;
+
+/* ---- scenes ---- */
+
+static char *setting(const char *name)
+{
+	const char *value = getenv(name);
+
+	return strdup(value ? value : "");
+}
+
+static void define_real(void)
+{
+	const char *base = getenv("STORE_URL"), *kind = getenv("STORE_KIND");
+	size_t n = strlen(base);
+
+	while (n && base[n - 1] == '/')
+		n--;
+	assert_true(asprintf(&s.url, "%.*s/t-layout-%d-%u", (int)n, base, (int)getpid(),
+			     ++prefixes) > 0);
+	s.def.kind = kind && !strcmp(kind, "s3") ? REMOTE_S3 : REMOTE_WEBDAV;
+	s.def.ca = getenv("STORE_CA") ? setting("STORE_CA") : NULL;
+	s.def.region = getenv("STORE_REGION");
+	s.secret.auth = HTTP_AUTH_BASIC;
+	s.secret.user = setting("STORE_USER");
+	s.secret.password = setting("STORE_PASSWORD");
+}
+
+static void define_faulty(const char *const *options)
+{
+	bool s3 = options == s3_options;
+
+	s.faulty = true;
+	faulty_start(&s.f, options);
+	if (s3)
+		assert_int_equal(mkdirat(s.f.tree, "bucket", 0700), 0);
+	assert_true(asprintf(&s.url, "%s/%s", s.f.url, s3 ? "bucket/r" : "r") > 0);
+	s.def.kind = s3 ? REMOTE_S3 : REMOTE_WEBDAV;
+	s.secret.auth = s3 ? HTTP_AUTH_BASIC : HTTP_AUTH_NONE;
+	s.secret.user = strdup("key");
+	s.secret.password = strdup("secret");
+}
+
+static struct store *open_store(void)
+{
+	struct store_caps caps;
+	struct store *st;
+
+	assert_int_equal(store_open(&s.def, &s.secret, &st), 0);
+	caps = *store_caps(st);
+	caps.in_place = s.faulty ? caps.in_place : getenv("STORE_IN_PLACE") != NULL;
+	caps.moves_dirs = s.def.kind == REMOTE_WEBDAV;
+	store_use(st, &caps);
+	return st;
+}
+
+static void begin(const char *const *options)
+{
+	memset(&s, 0, sizeof(s));
+	strcpy(s.def.name, "test");
+	s.def.n_urls = 1;
+	s.def.connections = 8;
+	if (real)
+		define_real();
+	else
+		define_faulty(options);
+	s.def.url[0] = s.url;
+	s.store = open_store();
+	if (options == in_place_options) {
+		struct store_caps caps = *store_caps(s.store);
+
+		caps.in_place = true;
+		store_use(s.store, &caps);
+	}
+	model_begin();
+	model.random = 4711;
+}
+
+static int setup_dav(void **state)
+{
+	(void)state;
+	begin(dav_options);
+	return 0;
+}
+
+static int setup_in_place(void **state)
+{
+	(void)state;
+	begin(in_place_options);
+	return 0;
+}
+
+static int setup_s3(void **state)
+{
+	(void)state;
+	begin(s3_options);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	if (s.l)
+		layout_close(s.l);
+	store_close(s.store);
+	if (s.faulty)
+		faulty_stop(&s.f);
+	free(s.url);
+	free(s.def.ca);
+	free(s.secret.user);
+	free(s.secret.password);
+	model_end();
+	return 0;
+}
+
+/* ---- verbs ---- */
+
+static bool stop(void *arg)
+{
+	(void)arg;
+	return s.stop;
+}
+
+static int open_as(const uint8_t *id, const char *writer, bool create, size_t memory)
+{
+	struct layout_options o = { .volume = id, .writer = writer, .create = create,
+				    .memory = memory, .stop = stop };
+
+	assert_null(s.l);
+	return layout_open(s.store, &o, &s.l, s.error);
+}
+
+static void open_ours(void)
+{
+	int err = open_as(volume, WRITER, true, 0);
+
+	if (err)
+		print_message("%s\n", s.error);
+	assert_int_equal(err, 0);
+}
+
+static void close_ours(void)
+{
+	layout_close(s.l);
+	s.l = NULL;
+}
+
+static void told(void *arg, struct layout_dir *d, const char *name, int result, const char *error)
+{
+	(void)arg, (void)d, (void)name, (void)error;
+	s.done += !result;
+	s.failed += result != 0;
+	s.last_result = result ? result : s.last_result;
+}
+
+static unsigned four(void *arg, int result)
+{
+	(void)arg, (void)result;
+	return 4;
+}
+
+static int commit(void)
+{
+	struct layout_run run = { .parallel = four, .done = told };
+
+	return layout_commit(s.l, &run);
+}
+
+static void sync_all(void)
+{
+	stage_all(s.l);
+	must(s.l, commit(), 0);
+}
+
+struct body {
+	char *data;
+	size_t len;
+};
+
+static int body_add(void *arg, const void *buf, size_t len)
+{
+	struct body *b = arg;
+
+	b->data = realloc(b->data, b->len + len + 1);
+	assert_non_null(b->data);
+	memcpy(b->data + b->len, buf, len);
+	b->len += len;
+	return 0;
+}
+
+static int get_object(const char *name, struct body *b)
+{
+	struct store_op op = { .verb = STORE_GET, .name = name, .write = body_add, .write_arg = b };
+
+	*b = (struct body){ 0 };
+	return store_run(s.store, &op);
+}
+
+static void put_object(const char *name, const void *data, size_t len)
+{
+	struct store_op op = { .verb = STORE_PUT, .name = name, .data = data, .len = len };
+
+	assert_int_equal(store_run(s.store, &op), 0);
+}
+
+/* Flips a bit of it, through the server. */
+static void damage(const char *name)
+{
+	struct body b;
+
+	assert_int_equal(get_object(name, &b), 0);
+	b.data[b.len / 2] ^= 4;
+	put_object(name, b.data, b.len);
+	free(b.data);
+}
+
+/* ---- what is there ---- */
+
+static void compare_content(struct layout *l, struct layout_dir *d, const struct node *f,
+			    const char *name)
+{
+	struct manifest_entry mine = model_entry(f, name, false);
+	const struct manifest_entry *e;
+	char object[LAYOUT_NAME_MAX];
+	uint64_t i;
+	struct body b;
+
+	must(l, layout_find(l, d, name, &e), 0);
+	assert_true(same_entry(e, &mine));
+	layout_content(l, d, e, object);
+	assert_int_equal(get_object(object, &b), 0);
+	assert_int_equal(b.len, f->size);
+	for (i = 0; i < f->size; i++)
+		assert_int_equal((uint8_t)b.data[i], model_byte(f->id, f->version, i));
+	free(b.data);
+}
+
+static void compare_dir(struct layout *l, struct layout_dir *d, struct node *dir)
+{
+	struct layout_dir *child;
+	uint64_t count = 0;
+	struct node *n;
+
+	for (n = dir->child; n; n = n->next, count++) {
+		struct manifest_entry mine = model_entry(n, n->name, n->link != NULL);
+		const struct manifest_entry *e;
+
+		must(l, layout_find(l, d, n->name, &e), 0);
+		assert_true(same_entry(e, &mine));
+		if (n->type == M_REG && !n->link)
+			compare_content(l, d, n, n->name);
+		if (n->type != M_DIR)
+			continue;
+		must(l, layout_dir_open(l, d, n->name, &child), 0);
+		compare_dir(l, child, n);
+		layout_dir_put(l, child);
+	}
+	assert_int_equal(layout_count(d), count);
+}
+
+/* By a reader of its own. */
+static void assert_there(void)
+{
+	struct layout_options o = { .volume = volume };
+	struct layout_dir *d;
+	struct layout *l;
+	struct node *f;
+	char hex[17];
+	int err = layout_open(s.store, &o, &l, s.error);
+
+	if (err)
+		print_message("%s\n", s.error);
+	assert_int_equal(err, 0);
+	d = layout_root(l);
+	compare_dir(l, d, model.root);
+	layout_dir_put(l, d);
+	d = layout_links(l);
+	for (f = model.files; f; f = f->next) {
+		snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)f->id);
+		compare_content(l, d, f, hex);
+	}
+	layout_dir_put(l, d);
+	layout_close(l);
+}
+
+static void small_tree(void)
+{
+	struct node *a = model_make(model.root, "a dir", M_DIR, 0), *b;
+
+	b = model_make(a, "below", M_DIR, 0);
+	model_make(model.root, "empty", M_REG, 0);
+	model_make(model.root, "file %41#?", M_REG, 1234);
+	model_make(a, "large", M_REG, 300000);
+	model_make(b, "symlink", M_LNK, 0);
+	model_make(b, "odd\\name", M_REG, 77);
+	model_make(b, "\xff\xfe", M_DIR, 0);
+	model_make(model_find(b, "\xff\xfe"), "hidden", M_REG, 5000);
+	model_link(model_make(b, "one name", M_REG, 9), a, "other name");
+}
+
+/* ---- opening ---- */
+
+static void test_open(void **state)
+{
+	(void)state;
+	assert_int_equal(open_as(volume, WRITER, false, 0), -ENOENT);
+	assert_true(*s.error);
+	open_ours();
+	close_ours();
+	/* Nothing was ever completed. */
+	assert_int_equal(open_as(volume, NULL, false, 0), -ENOENT);
+	open_ours();
+	small_tree();
+	sync_all();
+	assert_int_equal(layout_head(s.l)->files, 8);
+	close_ours();
+	assert_int_equal(open_as(other_volume, WRITER, true, 0), -EEXIST);
+	assert_non_null(strstr(s.error, "another volume"));
+	open_ours();
+	stage_all(s.l);
+	must(s.l, commit(), 0);
+	assert_there();
+}
+
+static void test_something_else(void **state)
+{
+	(void)state;
+	put_object("photos/cat.jpg", "cat", 3);
+	assert_int_equal(open_as(volume, WRITER, true, 0), -EEXIST);
+	assert_non_null(strstr(s.error, "photos"));
+}
+
+static void test_writers(void **state)
+{
+	struct layout_options o = { .volume = volume, .writer = "ffffffffffffffff" };
+	struct layout *other = NULL;
+	char error[LAYOUT_ERROR_MAX];
+
+	(void)state;
+	open_ours();
+	small_tree();
+	sync_all();
+	assert_int_equal(layout_open(s.store, &o, &other, error), -EBUSY);
+	assert_non_null(strstr(error, WRITER));
+	o.take_over = true;
+	assert_int_equal(layout_open(s.store, &o, &other, error), 0);
+	must(other, layout_commit(other, NULL), 0);
+	layout_close(other);
+	/* The first one notices before it changes anything. */
+	model_make(model.root, "late", M_REG, 10);
+	stage_all(s.l);
+	must(s.l, commit(), -EBUSY);
+	close_ours();
+	assert_int_equal(open_as(volume, WRITER, true, 0), -EBUSY);
+}
+
+/* ---- changes ---- */
+
+static void test_changes(void **state)
+{
+	struct layout_dir *root, *a;
+	struct node *dir, *f, *empty;
+	unsigned token;
+
+	(void)state;
+	open_ours();
+	small_tree();
+	sync_all();
+	assert_there();
+	/* A file and a directory change places. */
+	root = layout_root(s.l);
+	must(s.l, layout_dir_open(s.l, root, "a dir", &a), 0);
+	must(s.l, layout_move_out(s.l, root, "empty", &token), 0);
+	must(s.l, layout_move(s.l, a, "large", root, "empty"), 0);
+	must(s.l, layout_move_in(s.l, token, a, "large"), 0);
+	dir = model_find(model.root, "a dir");
+	f = model_find(dir, "large");
+	empty = model_find(model.root, "empty");
+	model_take(f);
+	model_take(empty);
+	model_add(model.root, f, "empty");
+	model_add(dir, empty, "large");
+	stage_all(s.l);
+	must(s.l, commit(), 0);
+	assert_there();
+	/* Files go, one becomes a directory, a directory a file. */
+	model_remove(model_find(model.root, "empty"));
+	model_make(model.root, "empty", M_DIR, 0);
+	model_make(model_find(model.root, "empty"), "x", M_REG, 40);
+	model_remove(model_find(dir, "below"));
+	model_make(dir, "below", M_REG, 41);
+	sync_all();
+	assert_there();
+	layout_dir_put(s.l, a);
+	layout_dir_put(s.l, root);
+}
+
+static void test_move_dir(void **state)
+{
+	struct node *a, *b;
+	struct layout_dir *root;
+	unsigned before;
+	int err;
+
+	(void)state;
+	open_ours();
+	small_tree();
+	sync_all();
+	before = s.done;
+	root = layout_root(s.l);
+	err = layout_move(s.l, root, "a dir", root, "moved");
+	must(s.l, err, store_is_s3(s.store) ? -ENOTSUP : 0);
+	layout_dir_put(s.l, root);
+	a = model_find(model.root, "a dir");
+	model_take(a);
+	model_add(model.root, a, "moved");
+	sync_all();
+	/* By one MOVE, and nothing was sent; or all of it again. */
+	assert_int_equal(s.done - before, err ? 3 : 0);
+	assert_there();
+	b = model_find(a, "below");
+	model_take(b);
+	model_add(model.root, b, "above");
+	sync_all();
+	assert_there();
+}
+
+static void test_log_rotation(void **state)
+{
+	struct layout_dir *root;
+	unsigned before;
+	char name[16], to[16];
+	int i;
+
+	(void)state;
+	open_ours();
+	for (i = 0; i < 5; i++) {
+		snprintf(name, sizeof(name), "log.%d", i);
+		model_make(model.root, name, M_REG, 100 + (uint64_t)i);
+	}
+	sync_all();
+	before = s.done;
+	root = layout_root(s.l);
+	for (i = 4; i >= 0; i--) {
+		struct node *n;
+
+		snprintf(name, sizeof(name), "log.%d", i);
+		snprintf(to, sizeof(to), "log.%d", i + 1);
+		must(s.l, layout_move(s.l, root, name, root, to), 0);
+		n = model_find(model.root, name);
+		model_take(n);
+		model_add(model.root, n, to);
+	}
+	layout_dir_put(s.l, root);
+	model_make(model.root, "log.0", M_REG, 7);
+	sync_all();
+	assert_int_equal(s.done - before, 1);
+	assert_there();
+}
+
+/* ---- large directories ---- */
+
+static uint64_t puts_so_far(void)
+{
+	return s.faulty ? faulty_count(&s.f, "PUT") : 0;
+}
+
+static void test_pages(void **state)
+{
+	enum { N = 5000 };
+	struct manifest_entry e = { .type = M_LNK, .mode = 0777, .target = (char *)"x", .size = 1 };
+	struct layout_dir *root, *d;
+	const struct manifest_entry *found;
+	struct node *dir = model_make(model.root, "large", M_DIR, 0);
+	uint64_t before;
+	char name[32];
+	int i;
+
+	(void)state;
+	open_ours();
+	stage_all(s.l);
+	root = layout_root(s.l);
+	must(s.l, layout_dir_open(s.l, root, "large", &d), 0);
+	e.name = name;
+	for (i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "entry %d", i);
+		e.id = 1000 + (uint64_t)i;
+		must(s.l, layout_set(s.l, d, &e), 0);
+	}
+	must(s.l, commit(), 0);
+	assert_true(d->bits >= 2);
+	assert_int_equal(layout_count(d), N);
+	/* One change: a page, the index, the root, the head. */
+	before = puts_so_far();
+	strcpy(name, "entry 77");
+	e.id = 1077;
+	e.mtime = 5;
+	must(s.l, layout_set(s.l, d, &e), 0);
+	must(s.l, commit(), 0);
+	if (s.faulty)
+		assert_int_equal(puts_so_far() - before, 4);
+	layout_dir_put(s.l, d);
+	layout_dir_put(s.l, root);
+	close_ours();
+	/* With memory for little. */
+	assert_int_equal(open_as(volume, WRITER, false, 100000), 0);
+	must(s.l, layout_dir_resolve(s.l, "large", &d), 0);
+	for (i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "entry %d", i * 7 % N);
+		must(s.l, layout_find(s.l, d, name, &found), 0);
+		assert_int_equal(found->id, 1000 + i * 7 % N);
+		assert_true(s.l->cached < 500000);
+		if (i == 300)
+			break;
+	}
+	/* Few are left: fewer pages. */
+	for (i = 100; i < N; i++) {
+		snprintf(name, sizeof(name), "entry %d", i);
+		must(s.l, layout_remove(s.l, d, name), 0);
+	}
+	must(s.l, commit(), 0);
+	assert_int_equal(d->bits, 0);
+	assert_int_equal(layout_count(d), 100);
+	layout_dir_put(s.l, d);
+	model_remove(dir);
+}
+
+static void test_memory(void **state)
+{
+	struct layout_dir *root, *d;
+	struct node *dir;
+	char name[16];
+	int i;
+
+	(void)state;
+	open_ours();
+	for (i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "d%d", i);
+		dir = model_make(model.root, name, M_DIR, 0);
+		model_make(dir, "symlink", M_LNK, 0);
+	}
+	sync_all();
+	close_ours();
+	assert_int_equal(open_as(volume, WRITER, false, 20000), 0);
+	root = layout_root(s.l);
+	for (i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "d%d", i);
+		must(s.l, layout_dir_open(s.l, root, name, &d), 0);
+		layout_dir_put(s.l, d);
+		assert_true(s.l->n_dirs < 100);
+	}
+	layout_dir_put(s.l, root);
+	assert_there();
+}
+
+/* ---- trouble ---- */
+
+static void fault(const char *query)
+{
+	faulty_command(&s.f, query);
+}
+
+static void test_lies(void **state)
+{
+	static const char *const lies[] = { "lose", "half" };
+	char query[96];
+	size_t i;
+
+	(void)state;
+	open_ours();
+	for (i = 0; i < N_ELEMS(lies); i++) {
+		/* A content, a manifest, an intent, the head. */
+		static const char *const match[] = { "/new", "/.mirrorfs/dir", "/.mirrorfs/intent",
+						     "/.mirrorfs/head" };
+		size_t k;
+
+		for (k = 0; k < N_ELEMS(match); k++) {
+			snprintf(query, sizeof(query), "fault=%s&method=PUT&match=%s", lies[i],
+				 match[k]);
+			fault(query);
+			snprintf(query, sizeof(query), "new %zu %zu", i, k);
+			model_make(model.root, query, M_REG, 3000);
+			sync_all();
+			assert_there();
+		}
+	}
+	assert_int_equal(s.failed, 0);
+	/* Always: it says so, and goes on when the server does better. */
+	snprintf(query, sizeof(query), "fault=lose&method=PUT&match=%s&count=0",
+		 store_caps(s.store)->in_place ? "/aside" : "/never");
+	fault(query);
+	model_make(model.root, "never", M_REG, 10);
+	stage_all(s.l);
+	must(s.l, commit(), 0);
+	assert_int_equal(s.failed, 1);
+	assert_int_equal(s.last_result, -EAGAIN);
+	fault("clear");
+	sync_all();
+	assert_there();
+}
+
+static void test_every_request(void **state)
+{
+	static const char *const faults[] = { "status", "reset", "reset-after" };
+	char query[96], name[32];
+	unsigned i, k, tries;
+
+	(void)state;
+	open_ours();
+	small_tree();
+	sync_all();
+	for (i = 0; i < N_ELEMS(faults); i++)
+		for (k = 0; k < 24; k++) {
+			snprintf(name, sizeof(name), "n %u %u", i, k);
+			model_make(model.root, name, M_REG, k * 100);
+			if (k)
+				model_remove(model.root->child->next);
+			model_find(model.root, "a dir")->version++;
+			stage_all(s.l);
+			snprintf(query, sizeof(query), "fault=%s&skip=%u", faults[i], k);
+			fault(query);
+			for (tries = 0; tries < 5; tries++)
+				if (!commit())
+					break;
+			fault("clear");
+			assert_true(tries < 5);
+			if (k % 8 == 7)
+				assert_there();
+		}
+	assert_int_equal(s.failed, 0);
+}
+
+static void test_damaged_head(void **state)
+{
+	char name[OBJECT_NAME_MAX];
+	uint64_t seq;
+
+	(void)state;
+	open_ours();
+	small_tree();
+	sync_all();
+	seq = layout_head(s.l)->seq;
+	model_find(model.root, "a dir")->mode = 0700;
+	sync_all();
+	object_name_head(name, layout_head(s.l)->seq);
+	close_ours();
+	damage(name);
+	open_ours();
+	assert_int_equal(layout_head(s.l)->seq, seq);
+	sync_all();
+	assert_true(layout_head(s.l)->seq > seq + 1);
+	assert_there();
+}
+
+static void test_damaged_manifest(void **state)
+{
+	char name[OBJECT_NAME_MAX];
+	struct layout_dir *root, *d;
+	const struct manifest_entry *e;
+
+	(void)state;
+	open_ours();
+	small_tree();
+	sync_all();
+	root = layout_root(s.l);
+	must(s.l, layout_find(s.l, root, "a dir", &e), 0);
+	object_name_dir(name, e->id, e->dir.seq);
+	layout_dir_put(s.l, root);
+	close_ours();
+	damage(name);
+	open_ours();
+	root = layout_root(s.l);
+	must(s.l, layout_dir_open(s.l, root, "a dir", &d), -EBADMSG);
+	assert_non_null(strstr(layout_error(s.l), name));
+	/* It counts as nothing from now on, and is sent again. */
+	must(s.l, layout_spoil(s.l, root, "a dir"), 0);
+	layout_dir_put(s.l, root);
+	sync_all();
+	assert_there();
+}
+
+static void test_spoil(void **state)
+{
+	struct layout_dir *root;
+	const struct manifest_entry *e;
+
+	(void)state;
+	open_ours();
+	small_tree();
+	sync_all();
+	put_object("file %41#?", "rubbish", 7);
+	root = layout_root(s.l);
+	must(s.l, layout_spoil(s.l, root, "file %41#?"), 0);
+	must(s.l, layout_find(s.l, root, "file %41#?", &e), 0);
+	assert_int_equal(e->gen, 0);
+	/* Over a commit that does nothing about it, and a new start. */
+	must(s.l, commit(), 0);
+	layout_dir_put(s.l, root);
+	close_ours();
+	open_ours();
+	root = layout_root(s.l);
+	must(s.l, layout_find(s.l, root, "file %41#?", &e), 0);
+	assert_int_equal(e->gen, 0);
+	layout_dir_put(s.l, root);
+	sync_all();
+	assert_there();
+}
+
+static void test_stop(void **state)
+{
+	(void)state;
+	open_ours();
+	small_tree();
+	stage_all(s.l);
+	s.stop = true;
+	must(s.l, commit(), -ECANCELED);
+	s.stop = false;
+	must(s.l, commit(), 0);
+	assert_there();
+}
+
+#define on(kind, f) { #f ", " #kind, f, setup_##kind, teardown, NULL }
+#define anywhere(f) on(dav, f), on(in_place, f), on(s3, f)
+
+static int run_real(void)
+{
+	const struct CMUnitTest tests[] = {
+		on(dav, test_open), on(dav, test_something_else), on(dav, test_writers),
+		on(dav, test_changes), on(dav, test_move_dir), on(dav, test_log_rotation),
+		on(dav, test_pages), on(dav, test_memory), on(dav, test_damaged_head),
+		on(dav, test_damaged_manifest), on(dav, test_spoil), on(dav, test_stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+static int run_faulty(void)
+{
+	const struct CMUnitTest tests[] = {
+		anywhere(test_open), anywhere(test_something_else), anywhere(test_writers),
+		anywhere(test_changes), anywhere(test_move_dir), anywhere(test_log_rotation),
+		on(dav, test_pages), on(s3, test_pages), on(dav, test_memory),
+		anywhere(test_lies), anywhere(test_every_request), anywhere(test_damaged_head),
+		on(dav, test_damaged_manifest), anywhere(test_spoil), on(dav, test_stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+	const char *url = getenv("STORE_URL");
+
+	real = url && *url;
+	return real ? run_real() : run_faulty();
+}
