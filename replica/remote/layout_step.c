@@ -163,7 +163,7 @@ static enum effect effect_on(const struct step *s, const char *name, enum claim 
 	return NOTHING;
 }
 
-/* The first one that is in the way; those that are of no use any more are done. */
+/* One that is in the way, the deepest first; those that are of no use any more are done. */
 static struct step *claimed(struct layout *l, const char *name, enum claim claim, bool *spared)
 {
 	struct step *s, *found = NULL;
@@ -177,10 +177,8 @@ static struct step *claimed(struct layout *l, const char *name, enum claim claim
 			s->done = true;
 			*spared |= !strcmp(s->now, name);
 		}
-		if (e == HURRIES)
+		if (e == HURRIES && (!found || strlen(s->now) > strlen(found->now)))
 			found = s;
-		if (found)
-			break;
 	}
 	return found;
 }
@@ -274,7 +272,8 @@ static void step_came(struct layout *l, struct job *j)
 	}
 	s->failed = true;
 	snprintf(s->error, sizeof(s->error), "%s", j->op.error);
-	if (s->kind == STEP_MOVE)
+	/* One that waits has another go when more is deleted. */
+	if (s->kind == STEP_MOVE || (err == -ENOTEMPTY && !s->early))
 		return;
 	if (layout_is_transport(err) || err == -ENOTEMPTY) {
 		layout_trouble(l, err == -ENOTEMPTY ? -EAGAIN : err, s->error);
@@ -427,14 +426,25 @@ int steps_run(struct layout *l, bool noted)
 	return err ? err : l->trouble;
 }
 
+static bool is_due(const struct step *s)
+{
+	return s->kind == STEP_DELETE && s->due && !s->done;
+}
+
 void steps_run_due(struct layout *l)
 {
+	size_t left = SIZE_MAX, before;
 	struct step *s;
 
-	for (s = l->steps; s && !l->trouble; s = s->next)
-		if (s->kind == STEP_DELETE && s->due && !s->done)
-			run_beside(l, s);
-	job_drain(l);
+	do {
+		before = left;
+		for (s = l->steps; s && !l->trouble; s = s->next)
+			if (is_due(s))
+				run_beside(l, s);
+		job_drain(l);
+		for (left = 0, s = l->steps; s; s = s->next)
+			left += is_due(s);
+	} while (!l->trouble && left && left < before);
 }
 
 void steps_prune(struct layout *l)

@@ -99,6 +99,25 @@ static int probe(struct volume *v, const struct remote_def *def, bool quick, str
 	return e;
 }
 
+/* With a writer of its own: who has written there until now, and may still live, sees that. */
+static int take_over(struct store *s, struct layout_options *o, const struct remote_def *def,
+		     char why[LAYOUT_ERROR_MAX])
+{
+	struct layout *l = NULL;
+	int e;
+
+	o->writer = def->writer;
+	o->take_over = true;
+	e = layout_open(s, o, &l, why);
+	if (e < 0)
+		return e;
+	e = layout_commit(l, NULL);
+	if (e < 0)
+		snprintf(why, LAYOUT_ERROR_MAX, "%s", layout_error(l));
+	layout_close(l);
+	return e;
+}
+
 /* A new place is made ours; an old one has to be asked for, and to be this volume's. */
 static int claim(struct volume *v, struct store *s, struct remote_def *def, bool adopt,
 		 char error[REMOTE_SAY_MAX])
@@ -108,12 +127,11 @@ static int claim(struct volume *v, struct store *s, struct remote_def *def, bool
 	struct layout *l = NULL;
 	int e = layout_open(s, &o, &l, why);
 
-	if (e == 0) {
-		if (*layout_head(l)->writer)
-			memcpy(def->writer, layout_head(l)->writer, sizeof(def->writer));
+	if (e == 0)
 		layout_close(l);
-		if (adopt)
-			return 0;
+	if (e == 0 && adopt) {
+		e = take_over(s, &o, def, why);
+	} else if (e == 0) {
 		snprintf(error, REMOTE_SAY_MAX, "%s: this volume has been there before: "
 			 "--adopt takes it up again (if nothing else writes there)", def->url[0]);
 		return -EEXIST;

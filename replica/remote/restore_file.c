@@ -33,6 +33,7 @@ static void job_free(struct run *r, struct job *j)
 	free(j->hash);
 	free(j->small);
 	free(j->object);
+	free(j->first);
 	free(j->name);
 	free(j);
 }
@@ -52,25 +53,46 @@ static void push_redo(struct run *r, struct job *j)
 	r->redo = j;
 }
 
-/* true: it is tried again, as what an upload under way was to make of it. */
-static bool second_try(struct run *r, struct job *j)
+/* What the next upload under way was to make of it. */
+static bool next_maybe(struct run *r, struct job *j)
 {
-	CLEANUP_FREE char *path = place_path(j->dir, j->name);
 	const struct manifest_entry *maybe;
 	struct manifest_entry e;
 
-	if (j->second || !path)
+	while ((maybe = layout_maybe_nth(r->from.layout, j->first, j->maybe))) {
+		j->maybe++;
+		if (maybe->type != j->e.type || maybe->id < FIRST_ID || maybe->id > RESTORE_ID_MAX ||
+		    (j->link && maybe->id != j->e.id))
+			continue;
+		if (manifest_entry_copy(&e, maybe) < 0)
+			return false;
+		if (e.id > r->max_id)
+			r->max_id = e.id;
+		manifest_entry_clear(&j->e);
+		j->e = e;
+		return j->second = true;
+	}
+	return false;
+}
+
+/* true: it is tried again, where a move under way may have brought it, or as what an upload
+ * under way was to make of it. */
+static bool second_try(struct run *r, struct job *j)
+{
+	char other[LAYOUT_NAME_MAX];
+
+	if (!j->first)
+		j->first = strdup(j->object ? j->object : "");
+	if (!j->first || !*j->first)
 		return false;
-	maybe = layout_maybe(r->from.layout, path);
-	if (!maybe || maybe->type != j->e.type || maybe->id < FIRST_ID ||
-	    maybe->id > RESTORE_ID_MAX || (j->link && maybe->id != j->e.id) ||
-	    manifest_entry_copy(&e, maybe) < 0)
-		return false;
-	if (e.id > r->max_id)
-		r->max_id = e.id;
-	manifest_entry_clear(&j->e);
-	j->e = e;
-	j->second = true;
+	if (layout_elsewhere(r->from.layout, j->first, j->place, other) == 0) {
+		j->place++;
+	} else {
+		j->place = 0;
+		if (!next_maybe(r, j))
+			return false;
+	}
+	j->anew = false;
 	push_redo(r, j);
 	return true;
 }
@@ -191,7 +213,10 @@ static void job_begin(struct run *r, struct job *j)
 	j->known = j->hash != NULL;
 	if (!j->hash)
 		j->hash = calloc(leaves_of(j->e.size) + 1, sizeof(*j->hash));
-	origin_object(&r->from, j->d, &j->e, j->link != NULL, object);
+	if (!j->first)
+		origin_object(&r->from, j->d, &j->e, j->link != NULL, object);
+	else if (!j->place || layout_elsewhere(r->from.layout, j->first, j->place - 1, object) < 0)
+		snprintf(object, sizeof(object), "%s", j->first);
 	j->object = strdup(object);
 	if (!j->object || !j->hash) {
 		j->local = -EFBIG; /* one that is not to be believed */

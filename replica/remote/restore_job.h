@@ -25,6 +25,8 @@ struct job {
 	bool partial;              /* which held something before */
 	bool anew;                 /* asked for once more, as its sum was wrong */
 	bool second;               /* e is that of an upload under way */
+	char *first;               /* the object as the head says, once another place was tried */
+	unsigned place, maybe;     /* of first: elsewhere place - 1, as upload maybe - 1 makes it; 0: as it is */
 	bool planned;              /* no more pieces will be asked for */
 	unsigned out;              /* pieces under way */
 	int err;                   /* of the remote: it lacks */

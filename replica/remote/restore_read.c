@@ -279,21 +279,52 @@ static int cat_entry(struct cat *c, uint64_t off, uint64_t len)
 	return r;
 }
 
-/* What an upload that was under way may have made of it. */
-static int cat_newer(struct cat *c, struct layout_dir *d, const struct manifest_entry *maybe,
-		     uint64_t off, uint64_t len)
+/* Whether another place, or what an upload under way was to make of it, is worth a try. */
+static bool cat_goes_on(const struct cat *c, int r)
 {
-	manifest_entry_clear(&c->e);
-	if (manifest_entry_copy(&c->e, maybe) < 0)
-		return -ENOMEM;
-	layout_content(c->s->layout, d, &c->e, c->object);
-	return cat_entry(c, off, len);
+	return (r == -EBADMSG || r == -EPROTO || r == -ENOENT) && !c->begun;
+}
+
+/* The object, and wherever a move under way may have brought it. */
+static int cat_places(struct cat *c, const char *first, uint64_t off, uint64_t len)
+{
+	unsigned n = 0;
+	int r;
+
+	snprintf(c->object, sizeof(c->object), "%s", first);
+	do
+		r = cat_entry(c, off, len);
+	while (cat_goes_on(c, r) &&
+	       layout_elsewhere(c->s->layout, first, n++, c->object) == 0);
+	return r;
+}
+
+static int cat_all(struct cat *c, const char *first, uint64_t off, uint64_t len)
+{
+	const struct manifest_entry *maybe;
+	uint8_t type = c->e.type;
+	int r = cat_places(c, first, off, len), again;
+
+	for (unsigned n = 0; cat_goes_on(c, r); n++) {
+		maybe = layout_maybe_nth(c->s->layout, first, n);
+		if (!maybe)
+			break;
+		if (maybe->type != type)
+			continue;
+		manifest_entry_clear(&c->e);
+		if (manifest_entry_copy(&c->e, maybe) < 0)
+			return -ENOMEM;
+		again = cat_places(c, first, off, len);
+		if (!cat_goes_on(c, again))
+			return again;
+	}
+	return r;
 }
 
 static int cat_name(struct cat *c, struct layout_dir *d, const char *path, const char *last,
 		    uint64_t off, uint64_t len)
 {
-	const struct manifest_entry *maybe;
+	char first[LAYOUT_NAME_MAX];
 	bool link;
 	int r = origin_entry(c->s, d, last, &c->e, &link);
 
@@ -303,13 +334,10 @@ static int cat_name(struct cat *c, struct layout_dir *d, const char *path, const
 		snprintf(c->s->error, LAYOUT_ERROR_MAX, "%.300s: no regular file", path);
 		return MODE_OF(c->e.type) == S_IFDIR ? -EISDIR : -EINVAL;
 	}
-	origin_object(c->s, d, &c->e, link, c->object);
-	r = cat_entry(c, off, len);
-	if ((r == -EBADMSG || r == -EPROTO) && !c->begun) {
-		maybe = layout_maybe(c->s->layout, path);
-		if (maybe && maybe->type == c->e.type)
-			r = cat_newer(c, d, maybe, off, len);
-	}
+	origin_object(c->s, d, &c->e, link, first);
+	r = cat_all(c, first, off, len);
+	if (r == -ENOENT) /* the entry is there */
+		r = -EBADMSG;
 	return r;
 }
 

@@ -112,7 +112,7 @@ scene_dead() {
 	kill_faulty
 	bounded "before"
 	for ((i = 1; i <= dirs; i++)); do
-		many_files "$MNT/dead" 10 100 100
+		many_files "$MNT/dead" 10 100 96
 		[ $((i % 20)) -ne 0 ] || mv "$MNT/dead" "$MNT/kept$i"
 		rm -rf "$MNT/dead"
 	done
