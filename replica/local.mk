@@ -88,6 +88,7 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/remote/http_priv.h \
 	%D%/remote/http_transfer.c \
 	%D%/remote/layout.h \
+	%D%/remote/layout_beyond.c \
 	%D%/remote/layout_check.c \
 	%D%/remote/layout_commit.c \
 	%D%/remote/layout_dir.c \

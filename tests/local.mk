@@ -40,6 +40,7 @@ unit_programs = \
 	%D%/unit/t-io \
 	%D%/unit/t-journal \
 	%D%/unit/t-journal_open \
+	%D%/unit/t-layout \
 	%D%/unit/t-layout_random \
 	%D%/unit/t-leaves \
 	%D%/unit/t-ledger \
@@ -192,7 +193,9 @@ noinst_HEADERS = \
 	%D%/unit/compare.h \
 	%D%/unit/fakestore.h \
 	%D%/unit/journal.h \
+	%D%/unit/layoutjudge.h \
 	%D%/unit/layoutmodel.h \
+	%D%/unit/layoutscene.h \
 	%D%/unit/ledger.h \
 	%D%/unit/ledger_model.h \
 	%D%/unit/manifest.h \

@@ -43,8 +43,9 @@ struct layout_options {
 /*
  * Reads the format, the newest valid head and the intents beyond it (finishing or
  * undoing what a writer that died had begun). -ENOENT: nothing is there (and not create).
- * -EEXIST: something else is there, or another volume's, or another layout's. -EBUSY: another writer
- * has written since. -EPROTONOSUPPORT: made by a newer version. What the store says otherwise.
+ * -EEXIST: something else is there, or another volume's, or another layout's. -EBUSY: another
+ * writer has written since. -EPROTONOSUPPORT: made by a newer version. What the store says
+ * otherwise.
  */
 int layout_open(struct store *s, const struct layout_options *o, struct layout **out,
 		char error[LAYOUT_ERROR_MAX]);
@@ -61,7 +62,8 @@ struct layout_dir *layout_root(struct layout *l);
 struct layout_dir *layout_links(struct layout *l);
 void layout_dir_ref(struct layout_dir *d);
 void layout_dir_put(struct layout *l, struct layout_dir *d);
-/* A child directory, referenced. -ENOENT, -ENOTDIR, -EBADMSG (a damaged manifest), or of the store. */
+/* A child directory, referenced. -ENOENT, -ENOTDIR, -EBADMSG (a damaged manifest), or of the
+ * store. */
 int layout_dir_open(struct layout *l, struct layout_dir *d, const char *name,
 		    struct layout_dir **out);
 /* By path from the root ("" is the root). */
@@ -84,9 +86,9 @@ void layout_content(struct layout *l, const struct layout_dir *d, const struct m
 		    char out[LAYOUT_NAME_MAX]);
 /* Leaf hashes of a large file, checked against e->root; fresh memory. */
 int layout_leaves(struct layout *l, const struct manifest_entry *e, uint64_t **hash);
-/* Readers. While an intent that the head does not cover is about an object (layout_content): what it, or
- * what it is moved to, may be instead. NULL: none. Its root may be that of nothing, where the writer did
- * not know it. */
+/* Readers. While an intent that the head does not cover is about an object (layout_content): what
+ * it, or what it is moved to, may be instead. NULL: none. Its root may be that of nothing, where
+ * the writer did not know it. */
 const struct manifest_entry *layout_maybe(struct layout *l, const char *object);
 /* The n-th of these, the newest first: it was tried again and again, and changed between. */
 const struct manifest_entry *layout_maybe_nth(struct layout *l, const char *object, unsigned n);
@@ -96,8 +98,8 @@ int layout_elsewhere(struct layout *l, const char *object, unsigned n, char out[
 /* ---- staging ---- */
 /*
  * Content of a file, from somewhere that may change. begin() fixes one state of it and says
- * what it is (size, root, leaf hashes, all attributes in *e); read() delivers it, and fails with -ESTALE
- * once it cannot any more; end() frees. What was sent counts only if end() returns 0.
+ * what it is (size, root, leaf hashes, all attributes in *e); read() delivers it, and fails with
+ * -ESTALE once it cannot any more; end() frees. What was sent counts only if end() returns 0.
  */
 struct layout_source {
 	int (*begin)(void *arg, struct manifest_entry *e, const uint64_t **leaves);
@@ -106,9 +108,10 @@ struct layout_source {
 	void (*free)(void *arg);
 	void *arg;
 };
-/* How a staged put ended, or a move that came to nothing (-ESTALE: what was at d/name, a directory with
- * all below, is to be sent again); called by layout_commit, before it returns. result 0: it is in the
- * new head. d and name as staged. -ESTALE: it changed; -EINVAL: the store cannot hold it so. */
+/* How a staged put ended, or a move that came to nothing (-ESTALE: what was at d/name, a directory
+ * with all below, is to be sent again); called by layout_commit, before it returns. result 0: it is
+ * in the new head. d and name as staged. -ESTALE: it changed; -EINVAL: the store cannot hold it
+ * so. */
 typedef void (*layout_done)(void *arg, struct layout_dir *d, const char *name, int result,
 			    const char *error);
 
@@ -146,8 +149,8 @@ struct layout_staged {
 };
 void layout_staged(const struct layout *l, struct layout_staged *s);
 /*
- * Makes it so. 0: a new head is written (or nothing was staged); layout_done was called for each put. Else
- * nothing is lost: call it again later (what was stored is not sent again), or close.
+ * Makes it so. 0: a new head is written (or nothing was staged); layout_done was called for each
+ * put. Else nothing is lost: call it again later (what was stored is not sent again), or close.
  * parallel: puts at a time, asked again and again.
  */
 struct layout_run {
@@ -155,7 +158,8 @@ struct layout_run {
 	layout_done done;
 	void (*sent)(void *arg);    /* content of a file went up; may be NULL */
 	void (*stored)(void *arg, const char *object, uint64_t size, struct layout_dir *d,
-		       const char *name);   /* to be looked at again after the settle time; name NULL: of the manifest of d */
+		       const char *name);   /* to be looked at again after the settle time; name
+						 NULL: of the manifest of d */
 	void *arg;
 };
 int layout_commit(struct layout *l, const struct layout_run *run);

@@ -20,8 +20,8 @@ static void put_missing(struct layout *l, struct put *p, const char *what)
 {
 	p->stage = PUT_WAITS;
 	if (++p->tries < LAYOUT_TRIES) {
-		log_warn("remote: %s: the server says that it is stored, but %s: sent again", p->object,
-			 what);
+		log_warn("remote: %s: the server says that it is stored, but %s: sent again",
+			 p->object, what);
 		return;
 	}
 	(void)l;

@@ -2,8 +2,7 @@
 /*
  * Manifests that changed, deepest first, because a parent has the hashes of its
  * children. They go up side by side while the next are made: nobody refers to them
- * before the head. What could not be stored stays dirty, and keeps its name: nobody
- * refers to that either.
+ * before the head. What could not be stored stays dirty.
  */
 #include "replica/remote/layout_priv.h"
 
@@ -97,8 +96,8 @@ static void out_came(struct layout *l, struct job *j)
 }
 
 /* data becomes the object's. */
-static int out_start(struct layout *l, struct layout_dir *d, uint32_t page, uint64_t seq, char *data,
-		     size_t len, const uint8_t sha256[SHA256_LEN])
+static int out_start(struct layout *l, struct layout_dir *d, uint32_t page, uint64_t seq,
+		     char *data, size_t len, const uint8_t sha256[SHA256_LEN])
 {
 	struct outgoing *o = calloc(1, sizeof(*o));
 
@@ -122,21 +121,21 @@ static int out_start(struct layout *l, struct layout_dir *d, uint32_t page, uint
 	return 0;
 }
 
-/* A name that no head knows; the object before it goes some time after this head. */
+/* A new name: of what is written over an equal length could not be told whether it arrived. The
+ * object before goes some time after this head; at once, if no head knows it. */
 static int ref_renew(struct layout *l, struct layout_dir *d, uint32_t page,
 		     struct manifest_ref *ref)
 {
 	char name[OBJECT_NAME_MAX];
 	int err = 0;
 
-	if (ref->seq && ref_is_ours(l, ref->seq))
-		return 0;
 	if (ref->seq) {
 		if (page == WHOLE)
 			object_name_dir(name, d->id, ref->seq);
 		else
 			object_name_page(name, d->id, ref->seq, page);
-		err = names_add(&l->drop, name);
+		err = ref_is_ours(l, ref->seq) ? step_delete_now(l, name) :
+						 names_add(&l->drop, name);
 	}
 	if (!err)
 		ref->seq = ref_next(l);

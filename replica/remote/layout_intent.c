@@ -169,7 +169,7 @@ int intent_of_moves(struct layout *l, bool *left)
 
 	*left = false;
 	for (s = l->steps; s; s = s->next)
-		*left |= s->kind == STEP_MOVE && !s->noted && !s->done;
+		*left |= s->kind == STEP_MOVE && !s->noted && (!s->done || s->silent);
 	if (!*left)
 		return 0;
 	*left = false;

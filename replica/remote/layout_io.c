@@ -223,8 +223,8 @@ int object_put(struct layout *l, const char *name, const char *data, size_t len,
 		if (err && err != -ENOENT)
 			return err;
 	}
-	return layout_failed(l, -EAGAIN, "%s: the server says that it is stored, and has not got it",
-			     name);
+	return layout_failed(l, -EAGAIN,
+			     "%s: the server says that it is stored, and has not got it", name);
 }
 
 /* ---- lists ---- */

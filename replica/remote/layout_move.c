@@ -46,6 +46,23 @@ static int may_move_folder(struct layout *l, struct layout_dir *from, const char
 
 /* ---- out ---- */
 
+bool object_is_by_id(const char *object)
+{
+	return !strncmp(object, OBJECT_FOLDER_ID "/", strlen(OBJECT_FOLDER_ID) + 1);
+}
+
+/* What nothing moves at the store for, but what a writer that comes after us must know to
+ * find it: what is stored by id. */
+static void set_alias(struct limbo *x)
+{
+	*x->alias = '\0';
+	if (x->e.type == TYPE_DIR && !*x->object)
+		object_name_id(x->alias, x->e.id, 0);
+	else if (has_content(&x->e) && object_is_by_id(x->object))
+		object_name_id(x->alias, x->e.id, x->e.object);
+}
+
+
 static struct limbo *limbo_new(struct layout *l)
 {
 	struct limbo *x = calloc(1, sizeof(*x));
@@ -143,6 +160,7 @@ int take_out(struct layout *l, struct layout_dir *d, const char *name, struct li
 		err = take_put(l, x, p);
 	if (!err)
 		err = take_entry(l, d, name, x);
+	set_alias(x);
 	if (err)
 		limbo_free(l, x);
 	else
@@ -172,11 +190,6 @@ static int put_in_put(struct layout *l, struct limbo *x, struct layout_dir *to, 
 	return 0;
 }
 
-bool object_is_by_id(const char *object)
-{
-	return !strncmp(object, OBJECT_FOLDER_ID "/", strlen(OBJECT_FOLDER_ID) + 1);
-}
-
 static int add_move(struct layout *l, const struct limbo *x, const struct manifest_entry *e,
 		    const char *to, const char *path)
 {
@@ -204,6 +217,37 @@ static int add_move(struct layout *l, const struct limbo *x, const struct manife
 			p->noted = false;
 	}
 	return 0;
+}
+
+static int add_silent(struct layout *l, const struct limbo *x, const char *path)
+{
+	struct step *s = step_add(l, STEP_MOVE, x->alias, x->alias, path);
+
+	if (!s)
+		return -ENOMEM;
+	s->silent = s->done = true;
+	s->dir = x->e.type == TYPE_DIR;
+	return 0;
+}
+
+static int add_out(struct layout *l, struct limbo *x)
+{
+	if (x->out || !*x->alias)
+		return 0;
+	x->out = true;
+	return add_silent(l, x, x->path);
+}
+
+/* object: what it is called there, "": nothing. */
+static int add_moves(struct layout *l, struct limbo *x, const char *object, const char *path)
+{
+	bool same = x->e.type == TYPE_DIR ? !*object : !strcmp(object, x->object);
+	int err;
+
+	if (!same || !*x->alias)
+		return add_move(l, x, &x->e, object, path);
+	err = add_out(l, x);
+	return err ? err : add_silent(l, x, path);
 }
 
 /* A directory without moves of directories: it is empty, so another is made. */
@@ -243,7 +287,7 @@ static int put_in_entry(struct layout *l, struct limbo *x, struct layout_dir *to
 	if (!err)
 		err = object_of(to, &x->e, object);
 	if (!err)
-		err = add_move(l, x, &x->e, object, path);
+		err = add_moves(l, x, object, path);
 	if (!err && x->child)
 		err = dir_rehang(l, x->child, to, name);
 	if (err)
@@ -418,7 +462,9 @@ int layout_move_out(struct layout *l, struct layout_dir *from, const char *name,
 		return err;
 	step_follow(l, from, name, NULL, NULL, x->token);
 	*token = x->token;
-	err = move_aside(l, x);
+	err = add_out(l, x);
+	if (!err)
+		err = move_aside(l, x);
 	if (err)
 		limbo_free(l, x);
 	return err;

@@ -54,7 +54,8 @@ static int read_format(struct layout *l, const struct layout_options *o)
 /* What an attempt before this one may have left behind. */
 static bool is_ours(const char *name)
 {
-	static const char *const list[] = { "probe", "head", "intent", "dir", "leaf", "id", "aside" };
+	static const char *const list[] = { "probe", "head", "intent", "dir", "leaf", "id",
+					    "aside" };
 	unsigned i;
 
 	for (i = 0; i < sizeof(list) / sizeof(*list); i++)
@@ -71,8 +72,8 @@ static int check_empty(struct layout *l, const char *folder, bool (*allowed)(con
 
 	for (i = 0; !err && i < list.n; i++)
 		if (!allowed(list.name[i]))
-			err = layout_failed(l, -EEXIST, "something else is there: %s%s%.200s", folder,
-					    *folder ? "/" : "", list.name[i]);
+			err = layout_failed(l, -EEXIST, "something else is there: %s%s%.200s",
+					    folder, *folder ? "/" : "", list.name[i]);
 	names_clear(&list);
 	return err;
 }
@@ -90,7 +91,8 @@ static bool none(const char *name)
 
 static int make_folders(struct layout *l)
 {
-	static const char *const list[] = { OBJECT_FOLDER, OBJECT_FOLDER_HEAD, OBJECT_FOLDER_INTENT };
+	static const char *const list[] = { OBJECT_FOLDER, OBJECT_FOLDER_HEAD,
+					    OBJECT_FOLDER_INTENT };
 	unsigned i;
 	int err = 0;
 

@@ -3,7 +3,7 @@
  * What the files of layout "tree" share, and nobody else.
  *
  * layout_open.c    format, heads, what is there at the start
- * layout_replay.c  intents beyond the head: rolled forward (writer), looked up (reader)
+ * layout_replay.c  intents beyond the head: rolled forward; layout_beyond.c looked up
  * layout_io.c      requests: waiting, stopping, small objects
  * layout_dir.c     the cache of directories; layout_page.c their entries
  * layout_find.c    reading the state; layout_doubt.c what of it may be wrong
@@ -32,7 +32,7 @@
 #include "replica/remote/layout.h"
 #include "replica/remote/object_name.h"
 
-#define LAYOUT_LINKS_PATH OBJECT_FOLDER "/links" /* path of the directory of links, for messages and intents */
+#define LAYOUT_LINKS_PATH OBJECT_FOLDER "/links" /* of the directory of links */
 #define LAYOUT_ROOT_ID 1u
 #define LAYOUT_PATH_MAX 4096
 #define LAYOUT_SMALL 65536u      /* files beyond have an object of leaf hashes */
@@ -97,7 +97,7 @@ struct job {
 
 enum put_stage {
 	PUT_WAITS,                  /* to be sent, from the beginning */
-	PUT_LEAVES, PUT_CONTENT, PUT_RENAME, /* under way; RENAME also: still to be moved into place */
+	PUT_LEAVES, PUT_CONTENT, PUT_RENAME, /* under way; the last also: still to be moved */
 	PUT_SENT,                   /* to be looked at */
 	PUT_GOOD,                   /* to become an entry */
 	PUT_FAILED,
@@ -150,7 +150,7 @@ struct step {
 	bool dir;                   /* a collection */
 	bool early;                 /* delete: at its place in the list, not after the head */
 	bool due;                   /* the head is written (under way), a delete can go */
-	bool silent;                /* mkdir: nothing to do at the store, for intents only */
+	bool silent;                /* nothing to do at the store, for intents only */
 	bool done, noted, running, failed;
 	char *name, *to;            /* objects; as they are called at its place in the list */
 	char *now;                  /* delete: ... and after all of the list */
@@ -174,6 +174,8 @@ struct limbo {
 	uint64_t files, bytes;
 	char object[LAYOUT_NAME_MAX]; /* where the content is; "": there is none */
 	char path[LAYOUT_NAME_MAX]; /* where it was */
+	char alias[OBJECT_NAME_MAX]; /* what intents call it where nothing moves at the store */
+	bool out;                   /* ... and that it was moved out is among the steps */
 };
 
 struct layout {
@@ -199,7 +201,7 @@ struct layout {
 	struct layout_dir *oldest, *newest;
 	size_t cached, limit;
 	uint64_t tick;
-	struct manifest_entry shown; /* what layout_find gives out where it is no entry; not owned */
+	struct manifest_entry shown; /* what layout_find gives out that is no entry; not owned */
 
 	struct put *puts, **puts_end; /* not entries yet */
 	struct put *good;           /* entries, not in a head yet */
@@ -257,7 +259,7 @@ int object_get(struct layout *l, const char *name, char **data, size_t *len);
 int object_put(struct layout *l, const char *name, const char *data, size_t len, bool replaces);
 /* 0 and the size; -ENOENT. */
 int object_head(struct layout *l, const char *name, uint64_t *size);
-/* Last components of what is in a collection that make names of that kind; a missing one is empty. */
+/* Last components of what is in a collection; a missing one is empty. */
 int object_list(struct layout *l, const char *folder, struct names *out);
 int names_add(struct names *n, const char *name);
 void names_clear(struct names *n);
@@ -395,6 +397,9 @@ bool ref_is_ours(const struct layout *l, uint64_t seq);
 
 /* ---- layout_replay.c ---- */
 int layout_replay(struct layout *l, bool take_over);
+int intent_read(struct layout *l, uint64_t seq, struct remote_intent *in);
+
+/* ---- layout_beyond.c ---- */
 int layout_beyond(struct layout *l);
 
 /* ---- layout_put.c, layout_check.c ---- */

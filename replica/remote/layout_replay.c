@@ -7,8 +7,6 @@
  * back to a name that one of them leaves, so the first one whose source is there tells how
  * far it came; the rest is done by the next commit. What was to be uploaded is in doubt. What
  * was to be deleted is deleted after the next head.
- *
- * A reader only looks up what may be where.
  */
 #include "replica/remote/layout_priv.h"
 
@@ -20,7 +18,7 @@
 
 #include "replica/base/log.h"
 
-static int read_intent(struct layout *l, uint64_t seq, struct remote_intent *in)
+int intent_read(struct layout *l, uint64_t seq, struct remote_intent *in)
 {
 	char name[OBJECT_NAME_MAX], error[200] = "", *data;
 	size_t len;
@@ -49,9 +47,17 @@ static bool is_ordered(const struct remote_intent *in)
 	size_t i;
 
 	for (i = 0; i < in->n; i++)
-		if (in->op[i].kind == INTENT_MOVE || (in->op[i].kind == INTENT_PUT && in->op[i].dir))
+		if (in->op[i].kind == INTENT_MOVE ||
+		    (in->op[i].kind == INTENT_PUT && in->op[i].dir))
 			return true;
 	return false;
+}
+
+/* Nothing moves at the store: what is stored by id has another place in the tree. Twice: where
+ * from, and where to. */
+static bool is_silent(const struct intent_op *op)
+{
+	return !strcmp(op->name, op->to);
 }
 
 static bool is_aside(const char *object)
@@ -183,6 +189,21 @@ static void settle_steps(struct layout *l, bool done)
 	}
 }
 
+/* Whether the state has something else, or by another way, under the name that it goes to. */
+static int is_known(struct layout *l, const struct intent_op *op)
+{
+	struct intent_op to = { .name = op->to, .dir = op->dir };
+	struct manifest_entry *e;
+	struct layout_dir *d;
+	char name[256];
+	int err = find_entry(l, &to, tree_path(op, op->to), &d, name, &e);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	layout_dir_put(l, d);
+	return 1;
+}
+
 /* The state knows nothing of it. */
 static int replay_stray(struct layout *l, const struct intent_op *op, bool done)
 {
@@ -202,8 +223,9 @@ static int replay_stray(struct layout *l, const struct intent_op *op, bool done)
 	s->done = done;
 	l->live.sets++;
 	s->noted = true;
-	if (op->dir)
-		return 0;
+	err = op->dir ? 1 : is_known(l, op);
+	if (err)
+		return err < 0 ? err : 0;
 	/* It is nobody's, unless something else is put there. */
 	s = step_add(l, STEP_DELETE, op->to, NULL, NULL);
 	if (!s)
@@ -237,7 +259,7 @@ static int take_moved(struct layout *l, const struct intent_op *op, struct limbo
 	int err;
 
 	for (*x = l->limbo; *x; *x = (*x)->next)
-		if (!strcmp((*x)->object, op->name))
+		if (!strcmp((*x)->object, op->name) || !strcmp((*x)->alias, op->name))
 			return 0;
 	err = find_entry(l, op, tree_path(op, op->name), &d, name, &e);
 	if (err == -ENOENT)
@@ -251,7 +273,8 @@ static int take_moved(struct layout *l, const struct intent_op *op, struct limbo
 	return err;
 }
 
-/* What stands where something comes to was removed, or, being stored by id, moved without a word. */
+/* What stands where something comes to was removed, or, if it is stored by id, moved without a
+ * word. */
 static int make_room(struct layout *l, struct layout_dir *d, const char *name)
 {
 	struct manifest_entry *e;
@@ -266,31 +289,72 @@ static int make_room(struct layout *l, struct layout_dir *d, const char *name)
 	return err;
 }
 
-static int replay_move(struct layout *l, const struct intent_op *op, bool done)
+static int put_again(struct layout *l, struct limbo *x, const char *path)
 {
-	struct object_name number;
 	struct layout_dir *to;
-	struct limbo *x;
 	char name[256];
-	int err = take_moved(l, op, &x);
+	int err = resolve(l, path, &to, name);
 
 	if (err)
-		return err == -ENOENT ? replay_stray(l, op, done) : err;
-	if (is_aside(op->to))
-		return put_aside(l, x, op->to);
-	err = resolve(l, tree_path(op, op->to), &to, name);
-	if (err == -ENOENT) /* it goes with what was moved out and not in again */
-		snprintf(x->object, sizeof(x->object), "%s", op->to);
-	if (err)
-		return err == -ENOENT ? replay_stray(l, op, done) : err;
-	/* By id it has the number that it got then. */
-	if (object_is_by_id(op->to) && !object_name_parse(op->to, &number))
-		x->e.object = number.seq;
+		return err;
 	err = make_room(l, to, name);
 	if (!err)
 		err = put_in(l, x, to, name);
 	layout_dir_put(l, to);
 	return err;
+}
+
+static int replay_silent(struct layout *l, const struct intent_op *op)
+{
+	struct manifest_entry *e;
+	struct layout_dir *d;
+	struct object_name o;
+	struct limbo *x;
+	char name[256];
+	int err;
+
+	for (x = l->limbo; x; x = x->next)
+		if (!strcmp(x->alias, op->name))
+			break;
+	if (x)
+		err = put_again(l, x, op->path);
+	else
+		err = resolve(l, op->path, &d, name);
+	if (x || err)
+		return err == -ENOENT ? 0 : err;
+	err = entry_get(l, d, name, &e);
+	if (!err && !object_name_parse(op->name, &o) && e->id == o.id &&
+	    (e->type == TYPE_DIR) == op->dir && (op->dir || e->object == o.seq)) {
+		err = take_out(l, d, name, &x);
+		if (!err)
+			step_follow(l, d, name, NULL, NULL, x->token);
+	}
+	layout_dir_put(l, d);
+	return err == -ENOENT || err == -EBADMSG ? 0 : err;
+}
+
+static int replay_move(struct layout *l, const struct intent_op *op, bool done)
+{
+	struct object_name number;
+	struct limbo *x;
+	int err;
+
+	if (is_silent(op))
+		return replay_silent(l, op);
+	err = take_moved(l, op, &x);
+	if (err)
+		return err == -ENOENT ? replay_stray(l, op, done) : err;
+	if (is_aside(op->to))
+		return put_aside(l, x, op->to);
+	/* By id it has the number that it got then. */
+	if (object_is_by_id(op->to) && !object_name_parse(op->to, &number))
+		x->e.object = number.seq;
+	err = put_again(l, x, tree_path(op, op->to));
+	if (err != -ENOENT)
+		return err;
+	/* It goes with what was moved out and not in again. */
+	snprintf(x->object, sizeof(x->object), "%s", op->to);
+	return replay_stray(l, op, done);
 }
 
 static int replay_put(struct layout *l, const struct intent_op *op)
@@ -367,7 +431,7 @@ static int progress(struct layout *l, const struct remote_intent *in, size_t *do
 	for (i = 0; i < in->n; i++) {
 		const struct intent_op *op = &in->op[i];
 
-		if (op->kind != INTENT_MOVE)
+		if (op->kind != INTENT_MOVE || is_silent(op))
 			continue;
 		err = step_look(l, op->name, op->dir, &size);
 		if (!err)
@@ -427,7 +491,7 @@ static int redo_deletes(struct layout *l, const struct remote_intent *in)
 static int replay_one(struct layout *l, uint64_t seq, bool last, bool take_over)
 {
 	struct remote_intent in;
-	int err = read_intent(l, seq, &in);
+	int err = intent_read(l, seq, &in);
 
 	if (err)
 		return err == -EBADMSG || err == -ENOENT ? 0 : err;
@@ -484,119 +548,4 @@ int layout_replay(struct layout *l, bool take_over)
 	if (!err)
 		err = limbo_drop(l);
 	return err ? err : clear_aside(l);
-}
-
-/* ---- readers ---- */
-
-int layout_beyond(struct layout *l)
-{
-	uint64_t *seq = NULL;
-	size_t n = 0, i;
-	int err = intents_list(l, &seq, &n);
-
-	l->beyond = err ? NULL : calloc(n + 1, sizeof(*l->beyond));
-	if (!err && !l->beyond)
-		err = -ENOMEM;
-	for (i = 0; !err && i < n; i++) {
-		if (seq[i] <= l->head.seq)
-			continue;
-		err = read_intent(l, seq[i], &l->beyond[l->n_beyond]);
-		if (!err)
-			l->n_beyond++;
-		else if (err == -EBADMSG || err == -ENOENT)
-			err = 0;
-	}
-	free(seq);
-	return err;
-}
-
-/* Calls fn with each operation beyond the head, until it returns non-zero. */
-static int each_beyond(struct layout *l, int (*fn)(const struct intent_op *op, void *arg), void *arg)
-{
-	size_t i, k;
-	int r = 0;
-
-	for (i = 0; !r && i < l->n_beyond; i++)
-		for (k = 0; !r && k < l->beyond[i].n; k++)
-			r = fn(&l->beyond[i].op[k], arg);
-	return r;
-}
-
-/* A name on its way through the moves. */
-struct track {
-	char *name;
-	unsigned n;                 /* still to be passed */
-	unsigned found;
-	const struct manifest_entry *entry;
-};
-
-static int track_move(struct track *t, const struct intent_op *op)
-{
-	char *next = name_translate(t->name, op->name, op->to, op->dir);
-
-	if (!next)
-		return 0;
-	free(t->name);
-	t->name = next;
-	return 1;
-}
-
-static int track_put(const struct intent_op *op, void *arg)
-{
-	struct track *t = arg;
-
-	if (op->kind == INTENT_MOVE)
-		track_move(t, op);
-	else if (op->kind == INTENT_PUT && !op->dir && !strcmp(op->name, t->name) &&
-		 t->found++ == t->n)
-		t->entry = &op->entry;
-	return 0;
-}
-
-static unsigned count_maybe(struct layout *l, const char *object, unsigned at,
-			    const struct manifest_entry **e)
-{
-	struct track t = { .name = strdup(object), .n = at };
-
-	if (t.name)
-		each_beyond(l, track_put, &t);
-	free(t.name);
-	*e = t.entry;
-	return t.found;
-}
-
-const struct manifest_entry *layout_maybe_nth(struct layout *l, const char *object, unsigned n)
-{
-	const struct manifest_entry *e;
-	unsigned all = count_maybe(l, object, UINT32_MAX, &e);
-
-	if (n >= all)
-		return NULL;
-	count_maybe(l, object, all - 1 - n, &e);
-	return e;
-}
-
-const struct manifest_entry *layout_maybe(struct layout *l, const char *object)
-{
-	return layout_maybe_nth(l, object, 0);
-}
-
-static int track_object(const struct intent_op *op, void *arg)
-{
-	struct track *t = arg;
-
-	if (op->kind != INTENT_MOVE || !track_move(t, op))
-		return 0;
-	return t->n-- == 0;
-}
-
-int layout_elsewhere(struct layout *l, const char *object, unsigned n, char out[LAYOUT_NAME_MAX])
-{
-	struct track t = { .name = strdup(object), .n = n };
-	int found = t.name ? each_beyond(l, track_object, &t) : 0;
-
-	if (found)
-		snprintf(out, LAYOUT_NAME_MAX, "%s", t.name);
-	free(t.name);
-	return found ? 0 : -ENOENT;
 }

@@ -86,8 +86,10 @@ static int drop_all(struct layout *l, const struct remote_head *h)
 		}
 		job_room(l);
 		j = calloc(1, sizeof(*j));
-		if (!j)
-			return -ENOMEM;
+		if (!j) {
+			layout_trouble(l, -ENOMEM, strerror(ENOMEM));
+			break;
+		}
 		j->op.verb = STORE_DELETE;
 		j->op.name = h->drop[i];
 		j->done = drop_came;

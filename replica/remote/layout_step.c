@@ -309,7 +309,8 @@ static bool must_wait(const struct layout *l, const struct step *s)
 		if (!b->running)
 			continue;
 		other = b->job.op.name;
-		if (!strcmp(mine, other) || name_is_below(mine, other) || name_is_below(other, mine))
+		if (!strcmp(mine, other) || name_is_below(mine, other) ||
+		    name_is_below(other, mine))
 			return true;
 	}
 	return false;
@@ -349,6 +350,81 @@ static int has_arrived(struct layout *l, const struct step *s)
 	return err;
 }
 
+/* Whether a step after s, up to end, makes something that is called so, or leads to it. */
+static bool comes_later(const struct step *s, const struct step *end, const char *name)
+{
+	const struct step *u;
+	const char *made;
+
+	for (u = s->next; u != end; u = u->next) {
+		made = u->kind == STEP_MOVE ? u->to : u->kind == STEP_MKDIR ? u->name : NULL;
+		if (made && (!strcmp(made, name) || name_is_below(name, made) ||
+			     name_is_below(made, name)))
+			return true;
+	}
+	return false;
+}
+
+static bool is_taken(const struct layout *l, const struct step *s, const char *name)
+{
+	const struct put *p;
+
+	for (p = l->puts; p; p = p->next)
+		if (!strcmp(p->object, name))
+			return true;
+	return comes_later(s, NULL, name);
+}
+
+static int call_again(char **name, const struct step *s)
+{
+	char *as = name_translate(*name, s->to, s->name, true);
+
+	if (!as)
+		return -ENOMEM;
+	free(*name);
+	*name = as;
+	return 0;
+}
+
+/*
+ * A directory stays where it is. What was to be done with things in it after that move names
+ * them as they would have been called; perhaps something else, made by a writer that died, has
+ * those names.
+ */
+static int stays_behind(struct layout *l, struct step *s)
+{
+	bool after = false;
+	struct step *t;
+	char **name;
+	int err = 0;
+
+	for (t = l->steps; t && !err; t = t->next) {
+		after |= t == s;
+		if (t == s || t->done || t->kind == STEP_MKDIR ||
+		    (t->kind == STEP_DELETE && !t->early) == after)
+			continue;
+		name = t->kind == STEP_DELETE && !t->early ? &t->now : &t->name;
+		if (!name_is_below(*name, s->to) || (after && comes_later(s, t, *name)))
+			continue;
+		err = call_again(name, s);
+		t->noted = false;
+		/* A delete that waits does not hit what has that name by then. */
+		t->done |= !err && !after && is_taken(l, s, *name);
+	}
+	return err;
+}
+
+/* All of it is sent again; what is left at its old place goes, unless that is another's by now. */
+static int discard_rest(struct layout *l, struct step *s, struct layout_dir *child)
+{
+	struct step **end = l->steps_end, *t;
+	int err = tree_discard(l, child, s->name);
+
+	for (t = *end; t; t = t->next)
+		t->done |= is_taken(l, s, t->name);
+	return err;
+}
+
 /* The store cannot do it, or there is nothing to be moved: what the state has there is lost. */
 static int move_lost(struct layout *l, struct step *s, int result)
 {
@@ -359,8 +435,10 @@ static int move_lost(struct layout *l, struct step *s, int result)
 	log_warn("remote: %s: not moved to %s: sent again: %s", s->name, s->to,
 		 *s->error ? s->error : strerror(-result));
 	s->done = true;
-	if (!s->dir && result != -ENOENT)
+	if (!s->dir && result != -ENOENT && !is_taken(l, s, s->name))
 		err = step_delete(l, s->name, false, s->path);
+	if (s->dir && result != -ENOENT)
+		err = stays_behind(l, s);
 	if (err || !d)
 		return err;
 	s->d = NULL;
@@ -368,7 +446,7 @@ static int move_lost(struct layout *l, struct step *s, int result)
 		err = layout_dir_open(l, d, s->at, &child);
 		if (!err) {
 			if (result != -ENOENT)
-				err = tree_discard(l, child, s->name);
+				err = discard_rest(l, s, child);
 			dir_forget(l, child);
 			layout_dir_put(l, child);
 		}

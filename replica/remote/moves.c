@@ -158,6 +158,7 @@ bool moves_rescue(struct sync *s, struct layout_dir *d, const char *name, uint64
 		return false;
 	TRY(s, *r, layout_move_out(s->l, d, name, &g->token));
 	g->out = *r == 0;
+	s->out += g->out;
 	return g->out || *r == -ECANCELED;
 }
 
@@ -245,9 +246,10 @@ static int move_one(struct sync *s, const struct sync_arrived *a)
 	r = place_dir(s, a->path, &to);
 	if (r == 0) {
 		r = clear_place(s, to, a->name, a->id);
-		if (r == 0 && g->out)
+		if (r == 0 && g->out) {
 			r = layout_move_in(s->l, g->token, to, a->name);
-		else if (r == 0)
+			s->out -= r == 0;
+		} else if (r == 0)
 			r = layout_move(s->l, g->dir, g->name, to, a->name);
 		layout_dir_put(s->l, to);
 	}
@@ -261,6 +263,7 @@ int moves_do(struct sync *s)
 
 	for (size_t i = 0; r == 0 && i < s->n_arrived; i++)
 		r = move_one(s, &s->arrived[i]);
+	s->out = 0;
 	return r < 0 ? r : sync_commit(s);
 }
 

@@ -357,6 +357,12 @@ void remotes_joined(struct volume *v, int m)
 
 /* ---- status ---- */
 
+static bool waits_for_person(enum remote_state s)
+{
+	return s == REMOTE_PAUSED || s == REMOTE_HELD || s == REMOTE_AUTH ||
+		s == REMOTE_MISCONFIGURED || s == REMOTE_CONFLICT;
+}
+
 static void fill(struct remote *r, struct remote_status *s)
 {
 	struct ledger_stats l;
@@ -372,7 +378,9 @@ static void fill(struct remote *r, struct remote_status *s)
 	snprintf(s->error, sizeof(s->error), "%s", r->error);
 	snprintf(s->scrub, sizeof(s->scrub), "%s", r->scrub);
 	s->kind = r->def.kind;
-	s->state = r->state;
+	/* What a person just said counts, though the thread has not come to it yet. */
+	s->state = (r->kick || r->released) && !r->def.paused && waits_for_person(r->state) ?
+		REMOTE_STARTING : r->state;
 	s->error_at = r->error_at;
 	s->next_try = r->next_try ? (r->next_try - remote_now_ms() + 999) / 1000 : 0;
 	s->lag = l.since && now > l.since ? (double)(now - l.since) / 1000 : 0;

@@ -16,11 +16,13 @@
 #include <sys/stat.h>
 
 #include "replica/base/cleanup.h"
+#include "replica/base/io.h"
 #include "replica/file.h"
 #include "replica/remote/restore_priv.h"
 #include "replica/tree.h"
 
 #define TELL_MS 100
+#define FRESH_ID (1ull << 56)
 
 struct names {
 	char *text;                /* each with its zero */
@@ -108,6 +110,33 @@ void run_tell(struct run *r, const struct place *p, const char *name)
 	path = p ? place_path(p, name) : NULL;
 	if (r->o->progress(r->st, path ? path : "", r->o->arg))
 		run_fatal(r, -EINTR, "interrupted; the same command goes on");
+}
+
+/* From a range that ids given out one by one do not reach; one met later finds it taken. */
+static uint64_t fresh_id(struct run *r)
+{
+	uint64_t id, seen;
+
+	do {
+		io_random(&id, sizeof(id));
+		id = (id & (FRESH_ID - 1)) | FRESH_ID;
+	} while (map_get(&r->ids, id, &seen));
+	return id;
+}
+
+uint64_t run_own_id(struct run *r, uint64_t id)
+{
+	uint64_t seen;
+
+	if (map_get(&r->ids, id, &seen))
+		id = fresh_id(r);
+	if (map_set(&r->ids, id, 1) < 0) {
+		run_fatal(r, -ENOMEM, "%s", strerror(ENOMEM));
+		return 0;
+	}
+	if (id > r->max_id)
+		r->max_id = id;
+	return id;
 }
 
 /* ---- names ---- */
@@ -211,7 +240,10 @@ static void put_special(struct run *r, struct place *p, const char *name,
 	struct record rec = meta_record(e);
 	int err = 0;
 
-	if (!r->o->dry_run) {
+	rec.id = run_own_id(r, e->id);
+	if (!rec.id)
+		err = -ENOMEM;
+	else if (!r->o->dry_run) {
 		err = meta_make(r, p, name, e);
 		if (err == 0)
 			err = batch_add(r, p, name, &rec);
@@ -252,6 +284,7 @@ static void put_entry(struct run *r, struct place *p, struct layout_dir *d, cons
 {
 	struct linked *l = NULL;
 	struct manifest_entry e;
+	uint64_t seen;
 	bool link;
 
 	if (look_up(r, p, d, name, &e, &link) < 0)
@@ -262,7 +295,8 @@ static void put_entry(struct run *r, struct place *p, struct layout_dir *d, cons
 			;
 		else if (MODE_OF(e.type) != S_IFREG)
 			put_special(r, p, name, &e, l);
-		else if (keep_have(r, p, name, &e))
+		else if (!map_get(&r->ids, e.id, &seen) && keep_have(r, p, name, &e) &&
+			 run_own_id(r, e.id))
 			put_again(r, p, d, name, &e, l);
 		else
 			fetch_start(r, p, d, name, &e, l);
@@ -373,6 +407,7 @@ static struct place *enter(struct run *r, struct place *p, struct layout_dir *d,
 		run_trouble(r, err);
 	else if (err < 0)
 		run_lacks(r, p, name, "its entries: %s", origin_line(&r->from, err));
+	e.id = run_own_id(r, e.id);
 	err = r->fatal ? 0 : place_new(r, p, &e, &below);
 	if (err < 0)
 		run_failed(r, p, name, err, NULL);
@@ -583,6 +618,7 @@ int restore_run(const struct remote_def *def, const struct remote_secret *secret
 	if (r.o->progress)
 		r.o->progress(out, "", o->arg);
 	links_free(&r);
+	map_free(&r.ids);
 	mirror_close(&r);
 	origin_close(&r.from);
 	return r.fatal;

@@ -42,7 +42,7 @@ static void job_free(struct run *r, struct job *j)
 static void drop_file(struct run *r, struct job *j)
 {
 	if (!r->o->dry_run)
-		keep_drop(r, j->dir, j->name, j->e.id);
+		keep_drop(r, j->dir, j->name, j->own);
 	if (j->link)
 		link_settle(r, j->link, j->dir, j->name, NULL);
 }
@@ -117,10 +117,36 @@ static void tell_lacking(struct run *r, struct job *j)
 	drop_file(r, j);
 }
 
+/* All of it was checked: the hashes are of the id that it has at the remote, and have to be of
+ * the one that it gets here. */
+static int hash_again(struct job *j)
+{
+	CLEANUP_FREE uint8_t *buf = j->small ? NULL : calloc(1, RESTORE_CHUNK);
+	uint64_t off, bad;
+
+	if (!buf && !j->small)
+		return -ENOMEM;
+	for (off = 0; off < j->e.size; off += RESTORE_CHUNK) {
+		uint64_t rest = j->e.size - off;
+		size_t len = rest < RESTORE_CHUNK ? (size_t)rest : RESTORE_CHUNK;
+
+		if (job_is_large(j) && io_pread_full(j->fd, buf, len, (off_t)off) != (ssize_t)len)
+			return -EIO;
+		content_check(j->own, off / LEAF_SIZE, j->small ? j->small : buf, len, j->hash,
+			      false, &bad);
+	}
+	j->e.root = content_sum(j->hash, leaves_of(j->e.size));
+	return 0;
+}
+
 static void finish_file(struct run *r, struct job *j)
 {
-	struct record rec = meta_record(&j->e);
+	struct record rec;
 
+	if (!j->local && !r->o->dry_run && j->own != j->e.id)
+		j->local = hash_again(j);
+	j->e.id = j->own;
+	rec = meta_record(&j->e);
 	if (!j->local && !r->o->dry_run)
 		j->local = keep_file(r, j->dir, j->name, &j->e, j->small, j->hash);
 	if (j->local) {
@@ -203,8 +229,10 @@ static void ask_all(struct run *r, struct job *j)
 static void job_begin(struct run *r, struct job *j)
 {
 	char object[LAYOUT_NAME_MAX];
-	int err = origin_leaves(&r->from, &j->e, &j->hash);
+	int err;
 
+	j->own = j->own ? j->own : run_own_id(r, j->e.id);
+	err = j->own ? origin_leaves(&r->from, &j->e, &j->hash) : r->fatal;
 	if (err < 0) {
 		run_trouble(r, err);
 		job_end(r, j);
@@ -225,7 +253,7 @@ static void job_begin(struct run *r, struct job *j)
 		return;
 	}
 	if (job_is_large(j) && !r->o->dry_run) {
-		j->fd = keep_open(r, &j->e, j->known, &j->partial);
+		j->fd = keep_open(r, j->own, j->e.size, j->known, &j->partial);
 		j->local = j->fd < 0 ? j->fd : 0;
 	}
 	ask_all(r, j);

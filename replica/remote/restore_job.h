@@ -18,6 +18,7 @@ struct job {
 	struct manifest_entry e;   /* what it is to be */
 	struct linked *link;       /* the first of several names, or NULL */
 	char *object;
+	uint64_t own;              /* id that it gets here, 0: none yet */
 	uint64_t *hash;            /* of its leaves */
 	bool known;                /* ... from the remote, not from what came */
 	uint8_t *small;            /* all of it, if it is small */

@@ -69,18 +69,18 @@ int keep_piece(int fd, bool over, const uint8_t *buf, uint64_t off, size_t len,
 	return err ? err : write_sparse(fd, buf, len, off, hash);
 }
 
-int keep_open(struct run *r, const struct manifest_entry *e, bool resume, bool *over)
+int keep_open(struct run *r, uint64_t id, uint64_t size, bool resume, bool *over)
 {
 	CLEANUP_CLOSE int fd = -1;
 	char tmp[TMP_NAME];
 	struct stat st;
 
-	tmp_name(e->id, tmp);
+	tmp_name(id, tmp);
 	fd = openat(r->tmpfd, tmp, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || fstat(fd, &st) < 0 || (!resume && ftruncate(fd, 0) < 0))
 		return -errno;
 	*over = resume && st.st_size > 0;
-	if (ftruncate(fd, (off_t)e->size) < 0)
+	if (ftruncate(fd, (off_t)size) < 0)
 		return -errno;
 	return steal_fd(&fd);
 }

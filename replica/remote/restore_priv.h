@@ -153,6 +153,7 @@ struct run {
 	int64_t flushed_ms;
 	struct place *complete, **complete_end;
 	struct map links;          /* id -> struct linked */
+	struct map ids;            /* those that something here has */
 
 	struct slot *slot;
 	unsigned n_slots;
@@ -171,6 +172,12 @@ void run_lacks(struct run *r, const struct place *p, const char *name, const cha
 	__attribute__((format(printf, 4, 5)));
 /* It could not be stored here; an error of the whole filesystem is fatal. */
 void run_failed(struct run *r, const struct place *p, const char *name, int err, const char *what);
+/*
+ * The id that an object is to have here: its own, but for one that another has already. A head in
+ * the midst of a rename that the store does file by file has both places; and one id must
+ * not be two objects on a mirror. 0: no memory (fatal).
+ */
+uint64_t run_own_id(struct run *r, uint64_t id);
 /* Progress, a few times a second. */
 void run_tell(struct run *r, const struct place *p, const char *name);
 
@@ -212,7 +219,7 @@ int meta_seal(const struct at *a, struct record *rec);
 
 /* ---- restore_keep.c ---- */
 /* The temporary file of a large one, of its size. *over: it held something before (resume). */
-int keep_open(struct run *r, const struct manifest_entry *e, bool resume, bool *over);
+int keep_open(struct run *r, uint64_t id, uint64_t size, bool resume, bool *over);
 /* A piece of whole leaves that was checked; hash: of its first leaf and on. */
 int keep_piece(int fd, bool over, const uint8_t *buf, uint64_t off, size_t len,
 	       const uint64_t *hash);

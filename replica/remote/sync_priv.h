@@ -50,6 +50,7 @@ struct sync {
 	bool whole;                  /* whether that directory has all its names */
 	uint64_t whole_of;
 	unsigned depth, removing;
+	unsigned out;                /* moved out of the way, and not in again: no commit before */
 	uint64_t files, bytes;       /* to be sent, as the survey counts */
 	uint64_t destroyed;          /* files deleted or overwritten */
 	uint64_t allowed;            /* ... as the brake knows, or a person has released */

@@ -148,7 +148,8 @@ int sync_maybe_commit(struct sync *s)
 {
 	struct layout_staged g;
 
-	if (s->survey)
+	/* A commit drops what was moved out and is not in again. */
+	if (s->survey || s->out)
 		return 0;
 	layout_staged(s->l, &g);
 	if (g.puts + g.moves + g.removes + g.sets < (uint64_t)COMMIT_CHANGES >> s->r->batch_shift &&
@@ -267,6 +268,8 @@ static void apply_brake(struct sync *s)
 	pthread_mutex_lock(&r->lock);
 	held = r->def.held;
 	released = r->released;
+	if (r->released)
+		r->state = REMOTE_UPLOADING;
 	r->released = false;
 	pthread_mutex_unlock(&r->lock);
 	if (released) {

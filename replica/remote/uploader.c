@@ -360,8 +360,10 @@ static void rest(struct remote *r)
 	pthread_mutex_lock(&r->lock);
 	if (!r->stop && !r->kick)
 		nap(r, POLL_MS);
-	if (r->kick) /* what was left is tried again, too */
+	if (r->kick) { /* what was left is tried again, too */
 		r->not_before = 0;
+		r->state = r->def.paused ? REMOTE_PAUSED : REMOTE_STARTING;
+	}
 	r->kick = false;
 	pthread_mutex_unlock(&r->lock);
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What remotes cost, as ratios; no verdict. First the rates to one nginx, beside
-# those of `rclone copy` to the same server in the same run. Then the latency of
+# those of `rclone copy` to the same server in the same run; as that pauses 10 ms between
+# any two requests (its WebDAV pacer), also beside bare PUTs by curl, 8 at a time. Then the latency of
 # local operations with a remote that is dead (nobody listens; or it hangs), beside no remote:
 # three volumes, in turns, BENCH_ROUNDS rounds (5), as the machine is never the same twice.
 #	BENCH_FILES (10000), BENCH_MIB (1024), BENCH_OPS (1500)
@@ -47,6 +48,22 @@ by_rclone() {
 	echo $(($(now) - begun))
 }
 
+# by_curl DIR: bare PUTs, nothing is looked at afterwards.
+by_curl() {
+	local begun file at="${URL}curl-$1/"
+	{
+		printf 'user = "%s:%s"\n' "$USER" "$PASSWORD"
+		find "$MNT/$1" -type f | while read -r file; do
+			printf 'upload-file = "%s"\nurl = "%s"\n' "$file" "$at${file##*/}"
+		done
+	} >"$WORK/curl.conf"
+	mkdir "$SERVER_DIR/files/curl-$1"
+	begun=$(now)
+	curl -fsS -Z --parallel-max 8 -H Expect: -K "$WORK/curl.conf" >"$WORK/curl.out" 2>&1 ||
+		broken "curl: $(tail -n 2 "$WORK/curl.out")"
+	echo $(($(now) - begun))
+}
+
 # by_remote DIR: a volume of its own would be fairer to nobody: the remote takes all of it.
 by_remote() {
 	local begun
@@ -60,14 +77,16 @@ by_remote() {
 }
 
 one_rate() { # WHAT, DIR
-	local ours theirs
+	local ours theirs bare
 	mkdir "$SERVER_DIR/files/remote-$2"
 	# Both from the page cache.
 	cat "$MNT/$2"/* "$MNT/$2"/*/* >/dev/null 2>&1
 	ours=$(by_remote "$2") || exit
 	theirs=$(by_rclone "$2") || exit
-	perl -e 'printf "%s: %.1f s, rclone copy %.1f s, ratio %.2f\n", $ARGV[0], $ARGV[1] / 1e6,
-		$ARGV[2] / 1e6, $ARGV[1] / $ARGV[2]' "$1" "$ours" "$theirs"
+	bare=$(by_curl "$2") || exit
+	perl -e 'printf "%s: %.1f s; rclone copy %.1f s, ratio %.2f; bare PUTs %.1f s, ratio %.2f\n",
+		$ARGV[0], map { ($_ / 1e6, $_ == $ARGV[1] ? () : $ARGV[1] / $_) } @ARGV[1..3]' \
+		"$1" "$ours" "$theirs" "$bare"
 }
 
 scene_rates() {

@@ -173,7 +173,8 @@ static inline int fake_body(struct store_op *op, char **out)
 	if (op->data)
 		memcpy(*out, op->data, op->len);
 	while (!op->data && at < op->len) {
-		n = op->read(op->read_arg, at, *out + at, op->len - at < 5000 ? op->len - at : 5000);
+		n = op->read(op->read_arg, at, *out + at,
+			     op->len - at < 5000 ? op->len - at : 5000);
 		assert_int_not_equal(n, 0);
 		if (n < 0)
 			return (int)n;
@@ -337,8 +338,8 @@ static inline int fake_list(struct store_op *op)
 		if (slash && !world.s3)
 			continue;
 		f.dir = slash || x->dir;
-		snprintf(part, sizeof(part), "%.*s", slash ? (int)(slash - x->name - (long)n) : 8000,
-			 x->name + n);
+		snprintf(part, sizeof(part), "%.*s",
+			 slash ? (int)(slash - x->name - (long)n) : 8000, x->name + n);
 		if (!strcmp(part, last))
 			continue;
 		strcpy(last, part);
@@ -384,8 +385,8 @@ static inline enum fake_fault fake_turn(const struct store_op *op)
 static inline void fake_do(struct store_op *op)
 {
 	enum fake_fault f = world.dead && !world.checking ? FAKE_DIE : fake_turn(op);
-	static const char *const verbs[] = { "PUT", "GET", "HEAD", "DELETE", "MOVE", "COPY", "MKDIR",
-					     "LIST" };
+	static const char *const verbs[] = { "PUT", "GET", "HEAD", "DELETE",
+					     "MOVE", "COPY", "MKDIR", "LIST" };
 
 	*op->error = '\0';
 	op->size = UINT64_MAX;
@@ -403,7 +404,8 @@ static inline void fake_do(struct store_op *op)
 		fprintf(stderr, "%4llu %s %s%s%s%s: %d%s\n", (unsigned long long)world.requests,
 			verbs[op->verb], op->name, op->dir ? "/" : "", op->to ? " -> " : "",
 			op->to ? op->to : "", op->result, f ? " (fault)" : "");
-	if (world.trace && !world.checking && op->verb == STORE_PUT && op->data && strstr(op->name, "/intent/"))
+	if (world.trace && !world.checking && op->verb == STORE_PUT && op->data &&
+	    strstr(op->name, "/intent/"))
 		fprintf(stderr, "%.*s", (int)op->len, (const char *)op->data);
 	if (op->result)
 		snprintf(op->error, sizeof(op->error), "%s %.200s: %s", verbs[op->verb], op->name,

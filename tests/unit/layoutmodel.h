@@ -23,7 +23,7 @@ struct node {
 	uint8_t type;
 	uint32_t mode;
 	uint64_t version, size;       /* of files */
-	struct node *link;            /* this is one of several names of that file, which stands alone */
+	struct node *link;            /* this is one of several names of that file */
 	unsigned names;               /* ... of which there are so many */
 	struct node *child, *next, *parent;
 };
