@@ -161,6 +161,21 @@ static void excuse(struct volume *v, struct dir *d, const char *name, uint32_t m
 	}
 }
 
+/*
+ * One of several names goes, the object changed since it was sealed, and the others may not be
+ * known: the remotes look for it by this name, miss it, and find the others.
+ */
+static void tell_changed(struct volume *v, uint32_t node)
+{
+	struct file *f = remotes_any(v) ? file_peek(v, node) : NULL;
+
+	if (!f)
+		return;
+	if (atomic_load(&f->dirty))
+		remotes_note(v, node);
+	file_put(v, f);
+}
+
 static int remove_locked(struct volume *v, struct dir *d, const char *name, uint32_t node,
 			 bool isdir)
 {
@@ -193,6 +208,8 @@ static int remove_locked(struct volume *v, struct dir *d, const char *name, uint
 		dir_sub(d, name, tree_node(v, node)->type, tree_node(v, node)->id);
 		if (last)
 			tree_set_flag(v, node, NODE_DELETED);
+		else if (!isdir)
+			tell_changed(v, node);
 		tree_drop_name(v, d->node, name);
 		if (isdir)
 			remotes_removed_dir(v, tree_node(v, node)->id);
@@ -314,6 +331,8 @@ static void account(struct rename *r)
 	} else {
 		if (x && r->last)
 			tree_set_flag(v, r->victim, NODE_DELETED);
+		else if (x && x->type != TYPE_OF(S_IFDIR))
+			tell_changed(v, r->victim);
 		tree_move_name(v, r->from->node, r->name, r->to->node, r->new_name);
 	}
 	tell_remotes(r);

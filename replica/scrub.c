@@ -351,7 +351,9 @@ int walk_resolve(struct volume *v, const char *path, uint32_t *node)
 		}
 		memcpy(part, path, len);
 		part[len] = '\0';
-		r = op_lookup(v, at, part, &e);
+		/* What is asked for by path may lead through what is no directory (any more). */
+		r = tree_node(v, at)->type != TYPE_OF(S_IFDIR) ? -ENOTDIR :
+			op_lookup(v, at, part, &e);
 		tree_unref(v, at);
 		if (r < 0)
 			return r;

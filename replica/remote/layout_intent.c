@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Intents: what is going to be done, written before it is done. One with moves
- * lists them with all that was staged between them, and no puts. One with puts
+ * Intents: what is going to be done, written before it is done. One with moves or new
+ * directories lists them with all that was staged between them, and no puts. One with puts
  * lists all that wait, the deletes to come, and what is in doubt.
  */
 #include "replica/remote/layout_priv.h"
@@ -160,6 +160,14 @@ static bool is_ordered(const struct step *s)
 	return s->kind != STEP_DELETE || (s->early && !s->done);
 }
 
+/* It is why there must be an intent of moves: moves, and directories that are new at the store. */
+static bool wants_order(const struct step *s)
+{
+	if (s->noted || s->kind == STEP_DELETE)
+		return false;
+	return !s->done || (s->silent && s->kind == STEP_MOVE);
+}
+
 /* The first ones that may stand in one intent; *left: there are more. */
 int intent_of_moves(struct layout *l, bool *left)
 {
@@ -169,7 +177,7 @@ int intent_of_moves(struct layout *l, bool *left)
 
 	*left = false;
 	for (s = l->steps; s; s = s->next)
-		*left |= s->kind == STEP_MOVE && !s->noted && (!s->done || s->silent);
+		*left |= wants_order(s);
 	if (!*left)
 		return 0;
 	*left = false;

@@ -493,7 +493,7 @@ int steps_run(struct layout *l, bool noted)
 	for (s = l->steps; s && !err && !l->trouble; s = s->next) {
 		if (s->done || (s->kind == STEP_DELETE && !s->early))
 			continue;
-		if (noted && !s->noted && s->kind != STEP_MKDIR)
+		if (noted && !s->noted)
 			break;
 		if (s->kind == STEP_MOVE)
 			err = run_move(l, s);

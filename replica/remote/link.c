@@ -34,6 +34,8 @@ static int sync_inode(struct sync *s, struct layout_dir *d, const struct sync_se
 
 	snprintf(hex, sizeof(hex), "%016" PRIx64, mine->id);
 	inode.name = hex;
+	if (!s->survey)
+		map_set(&s->inodes, mine->id, 1);
 	r = sync_find(s, links, &inode, hex, &seen);
 	if (r == -EBADMSG && !s->survey) {
 		/* A page of the links is lost: no inode is known, each name looks again. */
@@ -70,4 +72,11 @@ int sync_link(struct sync *s, struct layout_dir *d, const struct sync_seen *seen
 		return r;
 	r = layout_set(s->l, d, &name);
 	return r < 0 ? r : sync_maybe_commit(s);
+}
+
+void sync_lose(struct sync *s, const struct sync_seen *seen)
+{
+	/* Without memory it is too much that is looked at, later. */
+	if (seen->there && seen->link && !s->survey && map_set(&s->nameless, seen->id, 1) < 0)
+		sync_leave_inode(s, seen->id, 0);
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "replica/base/log.h"
+#include "replica/remote/object_name.h"
 #include "replica/tree.h"
 #include "replica/walk.h"
 
@@ -42,6 +43,8 @@ void moves_gone(struct sync *s, struct layout_dir *d, const struct manifest_entr
 	s->gone = list;
 	g = &list[s->n_gone];
 	*g = (struct sync_gone){ .id = e->id, .type = e->type, .dir = d };
+	g->hidden = e->by_id;
+	g->root = e->root;
 	g->files = e->type == TYPE_OF(S_IFDIR) ? e->files : 1;
 	g->name = strdup(e->name);
 	if (!g->name || map_set(&s->gone_by_id, e->id, s->n_gone + 1) < 0) {
@@ -65,7 +68,7 @@ void moves_arrived(struct sync *s, uint32_t dir, const struct manifest_entry *mi
 	s->arrived = list;
 	a = &list[s->n_arrived];
 	tree_path(s->v, dir, path, sizeof(path));
-	*a = (struct sync_arrived){ .id = mine->id, .type = mine->type,
+	*a = (struct sync_arrived){ .id = mine->id, .type = mine->type, .root = mine->root,
 				    .path = strdup(strcmp(path, ".") == 0 ? "" : path),
 				    .name = strdup(mine->name) };
 	if (a->path && a->name) {
@@ -81,12 +84,21 @@ bool moves_known(struct sync *s, uint64_t id)
 	return find_gone(s, id) != NULL;
 }
 
-/* A directory that was moved comes with all that is below: neither sent nor
- * destroyed. Without moves of directories its files count one by one. */
-static bool movable(struct sync *s, uint8_t type)
+/*
+ * A directory that was moved comes with all that is below: neither sent nor
+ * destroyed. Without moves of directories its files count one by one; so they do when they
+ * lie under their names, and cannot at the new place.
+ */
+static bool movable(struct sync *s, const struct sync_gone *g, const struct sync_arrived *a)
 {
-	return type == TYPE_OF(S_IFREG) ||
-		(type == TYPE_OF(S_IFDIR) && store_caps(s->r->store)->moves_dirs);
+	const struct store_caps *caps = store_caps(s->r->store);
+
+	if (g->type != a->type)
+		return false;
+	if (g->type != TYPE_OF(S_IFDIR))
+		return g->type == TYPE_OF(S_IFREG);
+	return g->hidden || (caps->moves_dirs && object_path_plain(a->path, caps->folds_case) &&
+			     object_path_plain(a->name, caps->folds_case));
 }
 
 static size_t pair_up(struct sync *s)
@@ -96,10 +108,12 @@ static size_t pair_up(struct sync *s)
 	for (size_t i = 0; i < s->n_arrived; i++) {
 		struct sync_gone *g = find_gone(s, s->arrived[i].id);
 
-		if (!g || g->type != s->arrived[i].type || !movable(s, g->type)) {
+		if (!g || !movable(s, g, &s->arrived[i])) {
 			alone++;
 		} else if (!g->wanted) {
 			g->wanted = true;
+			if (g->type == TYPE_OF(S_IFREG) && g->root != s->arrived[i].root)
+				continue; /* what it held is destroyed all the same */
 			s->destroyed -= g->files < s->destroyed ? g->files : s->destroyed;
 		}
 	}
@@ -205,7 +219,8 @@ static int place_dir(struct sync *s, const char *path, struct layout_dir **out)
 
 		memcpy(part, path, len);
 		part[len] = '\0';
-		r = op_lookup(s->v, node, part, &e);
+		r = tree_node(s->v, node)->type != TYPE_OF(S_IFDIR) ? -ENOTDIR :
+			op_lookup(s->v, node, part, &e);
 		if (r < 0)
 			break;
 		tree_unref(s->v, node);
@@ -255,6 +270,14 @@ static int move_one(struct sync *s, const struct sync_arrived *a)
 	}
 	/* Then it is sent again. */
 	return r == -ECANCELED ? r : 0;
+}
+
+bool moves_wanted(const struct sync *s)
+{
+	for (size_t i = 0; i < s->n_gone; i++)
+		if (s->gone[i].wanted)
+			return true;
+	return false;
 }
 
 int moves_do(struct sync *s)

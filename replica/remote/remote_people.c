@@ -9,6 +9,7 @@
 
 #include "replica/base/io.h"
 #include "replica/base/log.h"
+#include "replica/recovery.h"
 #include "replica/seal.h"
 
 /* The list is locked as asked for while the remote is in use. NULL: not locked. */
@@ -392,8 +393,10 @@ int remotes_wait(struct volume *v, const char *name, const char *path, int64_t t
 	struct remote_status s = { 0 };
 	struct remote *r;
 	uint64_t seq;
-	int e = seal_run(v, true);
+	int e = recovery_settle(v); /* what an unclean end left open is noted by then */
 
+	if (e == 0)
+		e = seal_run(v, true);
 	if (e < 0) {
 		snprintf(error, REMOTE_SAY_MAX, "not everything could be sealed: %s", strerror(-e));
 		return e;

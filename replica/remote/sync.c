@@ -140,6 +140,7 @@ int sync_find(struct sync *s, struct layout_dir *d, const struct manifest_entry 
 	out->type = e->type;
 	out->id = e->id;
 	out->by_id = e->by_id;
+	out->refs = e->refs;
 	out->files = e->type == TYPE_OF(S_IFDIR) ? e->files : 1;
 	out->same = mine && manifest_entry_same(e, mine);
 	out->same_content = mine && e->type == mine->type && e->id == mine->id && !e->link &&
@@ -170,8 +171,6 @@ int sync_put(struct sync *s, struct layout_dir *d, const struct sync_seen *seen,
 		if (r < 0)
 			src.free(src.arg);
 	}
-	if (r == 0 && replaces)
-		brake_count(&s->r->brake, remote_now_ms(), 1);
 	return r < 0 ? r : sync_maybe_commit(s);
 }
 
@@ -300,6 +299,8 @@ static int sync_entry(struct sync *s, uint32_t dir, struct layout_dir *d, const 
 		return r;
 	if (s->held && seen.there && seen.id != mine->id)
 		return hold(s, d, mine->name, seen.files);
+	if (k && seen.id != mine->id)
+		sync_lose(s, &seen);
 	r = make_way(s, d, &seen, mine);
 	if (r < 0)
 		return r;
@@ -365,6 +366,8 @@ static int sync_name(struct sync *s, uint32_t dir, struct layout_dir *d, const c
 		r = sync_find(s, d, NULL, name, &seen);
 		if (r < 0 || !seen.there)
 			return r;
+		if (k)
+			sync_lose(s, &seen);
 		if (!s->survey && !seen.link && !moves_known(s, seen.id) &&
 		    lives_elsewhere(s, seen.id)) {
 			leave_local(s, dir, name, k, flags, -ESTALE);
@@ -448,7 +451,7 @@ static bool listed(const struct dir_list *l, const char *name)
 /* Names that the remote has and the list has not. Each is looked up before it
  * counts as gone. */
 static int sync_missing(struct sync *s, uint32_t node, struct layout_dir *d,
-			const struct dir_list *l)
+			const struct dir_list *l, const struct look *k)
 {
 	struct names all = { 0 };
 	int r;
@@ -456,7 +459,8 @@ static int sync_missing(struct sync *s, uint32_t node, struct layout_dir *d,
 	TRY(s, r, layout_each(s->l, d, collect_name, &all));
 	for (size_t i = 0; r == 0 && i < all.n; i++)
 		if (!listed(l, all.name[i]))
-			r = sync_name(s, node, d, all.name[i], NULL, MARK_BELOW);
+			r = sync_name(s, node, d, all.name[i], look_child(k, all.name[i]),
+				      MARK_BELOW);
 	names_free(&all);
 	return r;
 }
@@ -495,7 +499,7 @@ static int sync_listed(struct sync *s, uint32_t node, struct layout_dir *d, cons
 			r = sync_name(s, node, d, name, child, flags);
 	}
 	if (r == 0 && d && layout_count(d) > 0)
-		r = sync_missing(s, node, d, &l);
+		r = sync_missing(s, node, d, &l, k);
 	dir_list_free(&l);
 	return r;
 }

@@ -26,13 +26,15 @@ struct sync_gone {
 	char *name;
 	uint64_t files;              /* it counts for so many */
 	bool wanted;                 /* it is somewhere else here */
+	uint64_t root;
+	bool hidden;                 /* stored by id, with all below */
 	bool out;                    /* moved out of the way, `token` has it */
 	unsigned token;
 };
 
 /* Is here, and not at that place at the remote. */
 struct sync_arrived {
-	uint64_t id;
+	uint64_t id, root;
 	uint8_t type;
 	char *path;                  /* of the directory */
 	char *name;
@@ -54,6 +56,8 @@ struct sync {
 	uint64_t files, bytes;       /* to be sent, as the survey counts */
 	uint64_t destroyed;          /* files deleted or overwritten */
 	uint64_t allowed;            /* ... as the brake knows, or a person has released */
+	uint64_t undone;             /* puts that failed: they destroyed nothing */
+	bool moved;                  /* the moves of this round are done */
 	uint64_t doomed;             /* ... as the walk comes upon them */
 	uint64_t left;               /* what could not be done in this round */
 	enum retry_kind worst;       /* ... why, of all that the worst */
@@ -63,13 +67,15 @@ struct sync {
 	struct map gone_by_id;       /* index + 1 */
 	struct sync_arrived *arrived;
 	size_t n_arrived;
+	struct map inodes;           /* ids of files of several names that were looked at */
+	struct map nameless;         /* ... to be looked at by a name that is gone */
 };
 
 /* What the remote has under a name, kept while other entries are read. */
 struct sync_seen {
 	bool there, link;
 	uint8_t type;
-	uint64_t id, files;
+	uint64_t id, files, refs;
 	bool same;                   /* object, content and attributes as here */
 	bool same_content;
 	bool by_id;
@@ -88,6 +94,8 @@ static inline uint64_t sync_place(struct layout_dir *d, const char *name)
 /* A directory here and there. d NULL: the remote has none (in a survey). */
 int sync_dir(struct sync *s, uint32_t node, struct layout_dir *d, const struct look *k,
 	     unsigned flags);
+/* A file of several names was to be looked at by one that leads to it no more. */
+void sync_lose(struct sync *s, const struct sync_seen *seen);
 /* The inode of several names is left: it is found again by any of them. */
 void sync_leave_inode(struct sync *s, uint64_t id, int result);
 int sync_find(struct sync *s, struct layout_dir *d, const struct manifest_entry *mine,
@@ -112,6 +120,7 @@ void moves_arrived(struct sync *s, uint32_t dir, const struct manifest_entry *mi
 bool moves_known(struct sync *s, uint64_t id);
 /* After the survey: pairs; what was only moved is neither sent nor destroyed. */
 int moves_match(struct sync *s);
+bool moves_wanted(const struct sync *s);
 int moves_do(struct sync *s);
 /* What is about to be removed is to be moved: then it is out of the way now. *r: what came of it. */
 bool moves_rescue(struct sync *s, struct layout_dir *d, const char *name, uint64_t id, int *r);

@@ -59,6 +59,7 @@ static void put_done(void *arg, struct layout_dir *d, const char *name, int resu
 		pthread_mutex_unlock(&s->r->lock);
 		return;
 	}
+	s->undone++;
 	if (result == -ESTALE)
 		map_set(&s->r->restless, sync_place(d, name), 1);
 	layout_dir_path(d, path, sizeof(path));
@@ -136,7 +137,6 @@ int sync_commit(struct sync *s)
 	tell_head(s->r);
 	if (r == 0) {
 		adapt_batch(s->r, remote_now_ms() - begun);
-		brake_count(&s->r->brake, remote_now_ms(), staged.removes);
 		pthread_mutex_lock(&s->r->lock);
 		s->r->deleted += staged.removes;
 		pthread_mutex_unlock(&s->r->lock);
@@ -259,35 +259,49 @@ static void tell_todo(struct sync *s, bool counting)
 	pthread_mutex_unlock(&s->r->lock);
 }
 
+/* What the survey counts is too much. */
+static void pull_brake(struct sync *s)
+{
+	struct remote *r = s->r;
+
+	if (s->held || s->released ||
+	    !brake_holds(&r->brake, remote_now_ms(), s->destroyed, layout_head(s->l)->files,
+			 r->def.brake_percent, r->def.brake_files))
+		return;
+	s->held = true;
+	log_warn("remote %s: %llu files are to be deleted or overwritten, of %llu there: held "
+		 "until `mirrorctl remote release`; new files go on", r->def.name,
+		 (unsigned long long)s->destroyed, (unsigned long long)layout_head(s->l)->files);
+}
+
 /* A person releases it for what is asked at that time, and all of it is done. */
 static void apply_brake(struct sync *s)
 {
 	struct remote *r = s->r;
-	bool held, released;
 
 	pthread_mutex_lock(&r->lock);
-	held = r->def.held;
-	released = r->released;
+	s->held = r->def.held && !r->released;
+	s->released = r->released;
 	if (r->released)
 		r->state = REMOTE_UPLOADING;
 	r->released = false;
 	pthread_mutex_unlock(&r->lock);
-	if (released) {
+	if (s->released)
 		brake_reset(&r->brake);
-		held = false;
-	} else if (!held && brake_holds(&r->brake, remote_now_ms(), s->destroyed,
-					layout_head(s->l)->files, r->def.brake_percent,
-					r->def.brake_files)) {
-		held = true;
-		log_warn("remote %s: %llu files are to be deleted or overwritten, of %llu there: "
-			 "held until `mirrorctl remote release`; new files go on", r->def.name,
-			 (unsigned long long)s->destroyed,
-			 (unsigned long long)layout_head(s->l)->files);
-	}
-	s->held = held;
-	s->released = released;
+	pull_brake(s);
 	s->allowed = s->destroyed;
-	remote_set_held(r, held);
+	remote_set_held(r, s->held);
+}
+
+/* What was done of that counts for the hour; what a person has released does not. */
+static void count_brake(struct sync *s)
+{
+	uint64_t done = s->doomed > s->undone ? s->doomed - s->undone : 0;
+
+	if (s->released)
+		done = done > s->allowed ? done - s->allowed : 0;
+	if (done)
+		brake_count(&s->r->brake, remote_now_ms(), done);
 }
 
 /* Inodes that lost their last name; only now, for the name may have come elsewhere. */
@@ -306,29 +320,87 @@ static int remove_unlinked(struct sync *s)
 	return r < 0 ? r : sync_commit(s);
 }
 
-static int run(struct sync *s)
+/* What changed and lost the name that it was noted by: only a look at all finds another. */
+static int find_lost(struct sync *s)
+{
+	struct layout_dir *links = layout_links(s->l);
+	uint64_t at = 0, id, one;
+	struct sync_seen seen = { .there = false };
+	char hex[17];
+	int r = 0;
+
+	while (r == 0 && !seen.there && map_next(&s->nameless, &at, &id, &one)) {
+		if (map_get(&s->inodes, id, &one))
+			continue;
+		snprintf(hex, sizeof(hex), "%016" PRIx64, id);
+		r = sync_find(s, links, NULL, hex, &seen);
+		if (r == 0 && seen.there && seen.refs == 0)
+			seen.there = false;
+	}
+	layout_dir_put(s->l, links);
+	if (r < 0 || !seen.there)
+		return r;
+	log_info("remote %s: a file of several names has changed, and lost the one that was known: "
+		 "everything is compared", s->r->def.name);
+	s->looks->flags |= MARK_BELOW;
+	r = sync_root(s);
+	return r < 0 ? r : sync_commit(s);
+}
+
+static int survey(struct sync *s)
 {
 	int r;
 
 	s->survey = true;
+	s->files = s->bytes = s->destroyed = 0;
 	tell_todo(s, true);
 	r = sync_root(s);
-	if (r == 0)
+	if (r == 0 && !s->moved)
 		r = moves_match(s);
 	tell_todo(s, false);
 	s->survey = false;
 	s->whole_of = 0;
+	return r;
+}
+
+/* What is overwritten in a directory that was moved shows only when it is at its place. */
+static int run_moves(struct sync *s)
+{
+	int r;
+
+	if (s->held || !moves_wanted(s))
+		return 0;
+	r = moves_do(s);
+	s->moved = true;
+	if (r == 0)
+		r = survey(s);
+	if (r < 0)
+		return r;
+	pull_brake(s);
+	s->allowed = s->destroyed;
+	remote_set_held(s->r, s->held);
+	return 0;
+}
+
+static int run(struct sync *s)
+{
+	int r = survey(s);
+
 	if (r < 0)
 		return r;
 	apply_brake(s);
 	remote_set_state(s->r, s->held ? REMOTE_HELD : REMOTE_UPLOADING);
-	if (!s->held)
-		r = moves_do(s);
+	r = run_moves(s);
 	if (r == 0)
 		r = sync_root(s);
 	if (r == 0)
 		r = sync_commit(s);
-	return r < 0 ? r : remove_unlinked(s);
+	if (r == 0)
+		r = find_lost(s);
+	if (r == 0)
+		r = remove_unlinked(s);
+	count_brake(s);
+	return r;
 }
 
 static void oldest(struct sync *s, const struct mark *m, size_t n)
@@ -406,6 +478,8 @@ int sync_round(struct remote *r)
 		e = run(&s);
 	moves_free(&s);
 	look_free(s.looks);
+	map_free(&s.inodes);
+	map_free(&s.nameless);
 	if (e < 0)
 		give_back(r, marks, n);
 	else

@@ -163,6 +163,19 @@ scene_hang() {
 	stored_equal meanwhile
 }
 
+# A scrub that the server holds up does not hold up what is to be sent.
+scene_scrub() {
+	fault "hang&method=GET&count=0&match=/base/"
+	control zero
+	remount_volume "$MNT" "$A" "$B"
+	wait_until 20 count_above faults 0 || fail "the scrub does not begin"
+	echo new >"$MNT/new"
+	wait_until 20 cmp -s "$MNT/new" "$STORED/new" || fail "it waits for the scrub"
+	no_faults
+	remount_volume "$MNT" "$A" "$B"
+	wait_remote "$MNT" far
+}
+
 # What the server sends is cut off, slow, too short, not HTTP: a restore comes through.
 scene_reading() {
 	random_files "$MNT/reading" 20 20000
@@ -288,7 +301,7 @@ modes() {
 		*) broken "no mode $mode" ;;
 		esac
 		say "$mode"
-		run_scenes statuses mixed calm hang reading flip lies forgets wrong
+		run_scenes statuses mixed calm hang scrub reading flip lies forgets wrong
 		end
 	done
 }
