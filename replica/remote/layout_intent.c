@@ -7,8 +7,11 @@
 #include "replica/remote/layout_priv.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "replica/base/log.h"
 
 /* ---- numbers ---- */
 
@@ -301,4 +304,29 @@ int intent_of_doubts(struct layout *l)
 	l->opened = false; /* the head under way has its number */
 	remote_intent_clear(&x.in);
 	return err;
+}
+
+/* ---- reading ---- */
+
+int intent_read(struct layout *l, uint64_t seq, struct remote_intent *in)
+{
+	char name[OBJECT_NAME_MAX], error[200] = "", *data;
+	size_t len;
+	int err;
+
+	object_name_intent(name, seq);
+	err = object_get(l, name, &data, &len);
+	if (err)
+		return err;
+	err = remote_intent_decode(data, len, in, error, sizeof(error));
+	free(data);
+	if (!err && in->seq != seq) {
+		remote_intent_clear(in);
+		err = -EBADMSG;
+		snprintf(error, sizeof(error), "it says that it is another one");
+	}
+	/* Nothing is begun before the intent is whole. */
+	if (err == -EBADMSG)
+		log_warn("remote: %s: %s: left out", name, error);
+	return err ? layout_failed(l, err, "%s: %s", name, *error ? error : strerror(-err)) : 0;
 }

@@ -391,14 +391,13 @@ int intent_of_moves(struct layout *l, bool *left);
 int intent_of_puts(struct layout *l);
 /* What stays in doubt beyond the head. */
 int intent_of_doubts(struct layout *l);
+int intent_read(struct layout *l, uint64_t seq, struct remote_intent *in);
 uint64_t number_next(struct layout *l);
 uint64_t ref_next(struct layout *l);
 bool ref_is_ours(const struct layout *l, uint64_t seq);
 
 /* ---- layout_replay.c ---- */
 int layout_replay(struct layout *l, bool take_over);
-int intent_read(struct layout *l, uint64_t seq, struct remote_intent *in);
-
 /* ---- layout_beyond.c ---- */
 int layout_beyond(struct layout *l);
 

@@ -18,29 +18,6 @@
 
 #include "replica/base/log.h"
 
-int intent_read(struct layout *l, uint64_t seq, struct remote_intent *in)
-{
-	char name[OBJECT_NAME_MAX], error[200] = "", *data;
-	size_t len;
-	int err;
-
-	object_name_intent(name, seq);
-	err = object_get(l, name, &data, &len);
-	if (err)
-		return err;
-	err = remote_intent_decode(data, len, in, error, sizeof(error));
-	free(data);
-	if (!err && in->seq != seq) {
-		remote_intent_clear(in);
-		err = -EBADMSG;
-		snprintf(error, sizeof(error), "it says that it is another one");
-	}
-	/* Nothing is begun before the intent is whole. */
-	if (err == -EBADMSG)
-		log_warn("remote: %s: %s: left out", name, error);
-	return err ? layout_failed(l, err, "%s: %s", name, *error ? error : strerror(-err)) : 0;
-}
-
 /* Moves and what is done between them, or else puts. */
 static bool is_ordered(const struct remote_intent *in)
 {
@@ -149,42 +126,14 @@ static int forget_entry(struct layout *l, struct layout_dir *d, const char *name
 
 /* ---- one operation ---- */
 
-static int replay_folder(struct layout *l, const struct intent_op *op)
-{
-	struct manifest_entry copy, *e;
-	struct layout_dir *d;
-	char name[256];
-	int err = resolve(l, op->path, &d, name);
-
-	if (err || op->entry.type != TYPE_DIR)
-		return err == -ENOENT ? 0 : err;
-	err = entry_get(l, d, name, &e);
-	if (err == -ENOENT)
-		err = manifest_entry_copy(&copy, &op->entry);
-	else
-		err = err ? err : 1;
-	if (!err) {
-		free(copy.name);
-		copy.name = strdup(name);
-		copy.dir = (struct manifest_ref){ 0 };
-		err = copy.name ? step_mkdir(l, d, &copy) : -ENOMEM;
-		if (!err)
-			err = entry_store(l, d, &copy);
-		else
-			manifest_entry_clear(&copy);
-		l->live.sets++;
-	}
-	layout_dir_put(l, d);
-	return err == 1 || err == -EBADMSG ? 0 : err;
-}
-
 /* What is new in the list, or came to another place in it, is in an intent, and perhaps done. */
 static void settle_steps(struct layout *l, bool done)
 {
 	struct step *s;
 
 	for (s = l->steps; s; s = s->next) {
-		s->done |= done && !s->noted;
+		/* What waits for the head waits still. */
+		s->done |= done && !s->noted && (s->kind != STEP_DELETE || s->early);
 		s->noted = true;
 	}
 }
@@ -273,6 +222,37 @@ static int take_moved(struct layout *l, const struct intent_op *op, struct limbo
 	return err;
 }
 
+/* Unless what comes takes the name. */
+static int drop_content(struct layout *l, struct layout_dir *d, const struct manifest_entry *e)
+{
+	struct manifest_entry copy;
+	int err = manifest_entry_copy(&copy, e);
+
+	if (err)
+		return err;
+	err = content_drop(l, d, &copy);
+	manifest_entry_clear(&copy);
+	return err;
+}
+
+static int discard_dir(struct layout *l, struct layout_dir *d, const char *name)
+{
+	char path[LAYOUT_NAME_MAX] = "";
+	struct layout_dir *child;
+	int err = layout_dir_open(l, d, name, &child);
+
+	if (err == -EBADMSG)
+		return 0;
+	if (err)
+		return err;
+	if (!child->hidden)
+		err = dir_path(child, NULL, path);
+	if (!err)
+		err = tree_discard(l, child, path);
+	layout_dir_put(l, child);
+	return err == -EBADMSG ? 0 : err;
+}
+
 /* What stands where something comes to was removed, or, if it is stored by id, moved without a
  * word. */
 static int make_room(struct layout *l, struct layout_dir *d, const char *name)
@@ -281,12 +261,58 @@ static int make_room(struct layout *l, struct layout_dir *d, const char *name)
 	struct limbo *x;
 	int err = entry_get(l, d, name, &e);
 
-	if (err || !has_content(e) || !e->by_id)
-		return err == -ENOENT ? 0 : forget_entry(l, d, name);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (!has_content(e) || !e->by_id) {
+		err = e->type == TYPE_DIR ? discard_dir(l, d, name) : drop_content(l, d, e);
+		return err ? err : forget_entry(l, d, name);
+	}
 	err = take_out(l, d, name, &x);
 	if (!err)
 		step_follow(l, d, name, NULL, NULL, x->token);
 	return err;
+}
+
+static int make_folder(struct layout *l, struct layout_dir *d, const char *name,
+		       const struct manifest_entry *e)
+{
+	struct manifest_entry copy;
+	int err = manifest_entry_copy(&copy, e);
+
+	if (err)
+		return err;
+	free(copy.name);
+	copy.name = strdup(name);
+	copy.dir = (struct manifest_ref){ 0 };
+	l->live.sets++;
+	err = copy.name ? step_mkdir(l, d, &copy) : -ENOMEM;
+	if (!err)
+		return entry_store(l, d, &copy);
+	manifest_entry_clear(&copy);
+	return err;
+}
+
+static int replay_folder(struct layout *l, const struct intent_op *op)
+{
+	struct manifest_entry *e;
+	struct layout_dir *d;
+	char name[256];
+	int err;
+
+	if (op->entry.type != TYPE_DIR)
+		return 0;
+	err = resolve(l, op->path, &d, name);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = entry_get(l, d, name, &e);
+	if (!err && e->type == TYPE_DIR && e->id == op->entry.id)
+		err = 1;
+	else if (!err)
+		err = make_room(l, d, name);
+	if (!err || err == -ENOENT)
+		err = make_folder(l, d, name, &op->entry);
+	layout_dir_put(l, d);
+	return err == 1 || err == -EBADMSG ? 0 : err;
 }
 
 static int put_again(struct layout *l, struct limbo *x, const char *path)

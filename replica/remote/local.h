@@ -9,8 +9,8 @@
 #include "replica/ops.h"
 #include "replica/remote/layout.h"
 
-/* Everything of the object but manifests of directories. 0, -ESTALE (it is gone), or what reading it
- * said. The caller clears *out. */
+/* Everything of the object but manifests of directories. 0, -ESTALE (it is gone), or what
+ * reading it said. The caller clears *out. */
 int local_entry(struct volume *v, const struct entry *e, const char *name,
 		struct manifest_entry *out);
 /*

@@ -45,8 +45,8 @@ static inline bool remotes_any(const struct volume *v)
 
 /*
  * Leaves that no mirror has: n leaves from `leaf` on of a file of this size, as a remote has
- * them, into buf (zeros beyond the end). The caller checks each leaf. Waits for the network, at most some
- * seconds. 0, -ENODATA (no remote, or none has it).
+ * them, into buf (zeros beyond the end). The caller checks each leaf. Waits for the network,
+ * at most some seconds. 0, -ENODATA (no remote, or none has it).
  */
 int remotes_fetch(struct volume *v, uint32_t node, uint64_t id, uint64_t leaf, uint64_t size,
 		  uint64_t n, void *buf, char *source, size_t source_size);
@@ -106,9 +106,9 @@ int remotes_pause(struct volume *v, const char *name, bool paused, char error[RE
 int remotes_release(struct volume *v, const char *name, char error[REMOTE_SAY_MAX]);
 /*
  * What was written before the call is there: seals, takes the ledger's number, and waits. path
- * relative to the root, NULL: everything. timeout_ms < 0: none. stop (may be NULL) is asked some times a
- * second and gets the lag. 0, -ETIMEDOUT, -EINTR (stop said so), -ENOENT (no such remote), -EAGAIN with error: it
- * will not get there by itself (paused, held, auth, misconfigured).
+ * relative to the root, NULL: everything. timeout_ms < 0: none. stop (may be NULL) is asked some
+ * times a second and gets the lag. 0, -ETIMEDOUT, -EINTR (stop said so), -ENOENT (no such
+ * remote), -EAGAIN with error: it will not get there by itself (paused, held, auth, ...).
  */
 int remotes_wait(struct volume *v, const char *name, const char *path, int64_t timeout_ms,
 		 int (*stop)(void *arg, const struct remote_status *s), void *arg,

@@ -4,7 +4,8 @@
  * marked so belongs to the remote's own thread.
  *
  * Locks: remotes.list (shared by all who use a remote) -> remote.lock; both below all
- * locks of the engine, for the sealing notes changes with them held. A ledger has its own, below these.
+ * locks of the engine, for the sealing notes changes with them held. A ledger has its own,
+ * below these.
  */
 #ifndef REPLICA_REMOTE_REMOTE_PRIV_H
 #define REPLICA_REMOTE_REMOTE_PRIV_H
@@ -32,7 +33,7 @@ struct remote {
 	pthread_t thread;
 	bool running;
 
-	pthread_mutex_t storing;     /* of the definition, in the order of its changes; before lock */
+	pthread_mutex_t storing;     /* the definition, in the order of its changes; before lock */
 	pthread_mutex_t lock;        /* down to `the thread's own` */
 	pthread_cond_t wake;
 	struct remote_def def;

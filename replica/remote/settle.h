@@ -3,7 +3,8 @@
  * What was stored at a remote and not looked at again yet. No WebDAV server
  * syncs before it answers: what it acknowledged may be gone after its power failed. So each
  * object is looked at once more when the settle time is over, and at once after
- * trouble. Kept in the order of storing; bounded: beyond that the oldest are left to the slow scrub.
+ * trouble. Kept in the order of storing; bounded: beyond that the oldest are left to the slow
+ * scrub.
  */
 #ifndef REPLICA_REMOTE_SETTLE_H
 #define REPLICA_REMOTE_SETTLE_H

@@ -116,13 +116,14 @@ int sync_put(struct sync *s, struct layout_dir *d, const struct sync_seen *seen,
 /* moves.c */
 void moves_gone(struct sync *s, struct layout_dir *d, const struct manifest_entry *e);
 void moves_arrived(struct sync *s, uint32_t dir, const struct manifest_entry *mine);
-/* Whether the survey has seen that it is gone from its place: what is to be done about it was decided. */
+/* Whether the survey has seen that it is gone from its place: what is to be done was decided. */
 bool moves_known(struct sync *s, uint64_t id);
 /* After the survey: pairs; what was only moved is neither sent nor destroyed. */
 int moves_match(struct sync *s);
 bool moves_wanted(const struct sync *s);
 int moves_do(struct sync *s);
-/* What is about to be removed is to be moved: then it is out of the way now. *r: what came of it. */
+/* What is about to be removed is to be moved: then it is out of the way now. *r: what came of
+ * it. */
 bool moves_rescue(struct sync *s, struct layout_dir *d, const char *name, uint64_t id, int *r);
 void moves_free(struct sync *s);
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "replica/base/log.h"
+#include "replica/remote/object_name.h"
 #include "replica/tree.h"
 #include "replica/walk.h"
 
@@ -120,8 +121,22 @@ static void adapt_batch(struct remote *r, int64_t took_ms)
 		r->batch_shift++;
 }
 
+/* A server that forgets may forget the head. */
+static void settle_head(struct sync *s, uint64_t before)
+{
+	uint64_t seq = layout_head(s->l)->seq;
+	char object[OBJECT_NAME_MAX];
+
+	if (seq == before)
+		return;
+	object_name_head(object, seq);
+	settle_add(&s->r->unsettled, object, UINT64_MAX,
+		   clock_ns() / 1000000 + (int64_t)s->r->def.settle_s * 1000, "", "");
+}
+
 int sync_commit(struct sync *s)
 {
+	uint64_t head = layout_head(s->l)->seq;
 	int64_t begun = remote_now_ms();
 	struct layout_run run = { .parallel = parallel, .done = put_done, .sent = sent,
 				  .stored = stored, .arg = s };
@@ -135,6 +150,8 @@ int sync_commit(struct sync *s)
 			r = -EAGAIN;
 	} while (sync_again(s->r, &r));
 	tell_head(s->r);
+	if (r == 0)
+		settle_head(s, head);
 	if (r == 0) {
 		adapt_batch(s->r, remote_now_ms() - begun);
 		pthread_mutex_lock(&s->r->lock);
@@ -304,14 +321,28 @@ static void count_brake(struct sync *s)
 		brake_count(&s->r->brake, remote_now_ms(), done);
 }
 
+static int collect_nameless(const struct manifest_entry *e, void *arg)
+{
+	return e->refs ? 0 : map_set(arg, e->id, 1);
+}
+
 /* Inodes that lost their last name; only now, for the name may have come elsewhere. */
 static int remove_unlinked(struct sync *s)
 {
 	struct layout_dir *links = layout_links(s->l);
+	struct map left = { 0 };
 	char hex[17];
 	uint64_t id;
 	int r = 0;
 
+	/* Of a session that died before it could. */
+	if (s->looks->flags & MARK_BELOW && !s->held)
+		TRY(s, r, layout_each(s->l, links, collect_nameless, &left));
+	for (uint64_t at = 0, one; r == 0 && map_next(&left, &at, &id, &one);) {
+		snprintf(hex, sizeof(hex), "%016" PRIx64, id);
+		r = sync_remove(s, links, hex);
+	}
+	map_free(&left);
 	while (r == 0 && !s->held && layout_unlinked(s->l, &id)) {
 		snprintf(hex, sizeof(hex), "%016" PRIx64, id);
 		r = sync_remove(s, links, hex);

@@ -16,6 +16,7 @@
 
 #include "replica/base/io.h"
 #include "replica/base/log.h"
+#include "replica/remote/object_name.h"
 
 #define POLL_MS 1000
 #define ENDPOINT_MS 100    /* before the next end point is tried */
@@ -245,6 +246,14 @@ static int connect_until(struct remote *r)
 
 /* ---- what was stored is looked at again ---- */
 
+static bool is_head(struct remote *r, const char *object)
+{
+	char name[OBJECT_NAME_MAX];
+
+	object_name_head(name, layout_head(r->layout)->seq);
+	return strcmp(name, object) == 0;
+}
+
 /* Whether the item is still what the remote should have: 1, 0; an error if that cannot be
  * told now. */
 static int is_current(struct remote *r, const struct settle_item *i, struct layout_dir **d)
@@ -256,7 +265,7 @@ static int is_current(struct remote *r, const struct settle_item *i, struct layo
 	if (err < 0)
 		return err == -ENOENT || err == -ENOTDIR ? 0 : err;
 	if (!*i->name)
-		return layout_holds(*d, i->object);
+		return is_head(r, i->object) || layout_holds(*d, i->object);
 	err = layout_find(r->layout, *d, i->name, &e);
 	if (err < 0 || e->link || e->type != S_IFREG >> 12)
 		return err == -ENOENT || err >= 0 ? 0 : err;
@@ -331,7 +340,8 @@ static int look_again(struct remote *r, char *why)
 		}
 		if (e == -ENOENT)
 			e = mend(r, i, "it is not there");
-		else if (e == 0 && op.size != UINT64_MAX && op.size != i->size)
+		else if (e == 0 && op.size != UINT64_MAX && i->size != UINT64_MAX &&
+			 op.size != i->size)
 			e = mend(r, i, "it has another size");
 		if (e < 0)
 			return e;
