@@ -76,6 +76,7 @@ scene_statuses() {
 
 # All kinds of trouble, one after another, wherever it hits.
 scene_mixed() {
+	control zero
 	local rule skip=0
 	for rule in status=408 status=409 status=423 status=425 status=429 status=500 status=502 \
 		status=503 status=504 status=507; do
