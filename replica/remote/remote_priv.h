@@ -67,6 +67,7 @@ struct remote {
 	_Atomic uint64_t n_unsettled; /* for the status */
 	struct map restless;         /* places of files that changed while they were sent */
 	struct sweep *sweep;
+	bool sweeping;               /* work may interrupt what is going on */
 	bool probed;                 /* caps are of this server */
 	unsigned endpoint;           /* the one in use, of def.url */
 	uint64_t last_head;          /* as stored in the state file */

@@ -307,6 +307,7 @@ static void done(struct remote *r, struct sweep *s, const char *wrong)
 static int read_piece(struct remote *r, struct sweep *s)
 {
 	uint64_t left = s->size - s->off, len = left < PIECE ? left : PIECE;
+	uint64_t sum = s->sum, leaf = s->leaf;
 	struct store_op op = { .verb = STORE_GET, .name = s->object, .off = s->off, .len = len,
 			       .write = hash_piece, .write_arg = s };
 	int e = 0;
@@ -314,6 +315,12 @@ static int read_piece(struct remote *r, struct sweep *s)
 	if (len)
 		e = store_run(r->store, &op);
 	s->budget -= (int64_t)len + REQUEST_COST;
+	if (e == -ECANCELED) { /* the piece is read again from its beginning, that of a leaf */
+		s->sum = sum;
+		s->leaf = leaf;
+		s->n_part = 0;
+		return e;
+	}
 	if (e == -ENOENT) {
 		done(r, s, "it is missing");
 		return 0;
@@ -386,6 +393,11 @@ bool sweep_step(struct remote *r)
 	tell(r, s);
 	if (e == 1) {
 		finish(r, s);
+		return false;
+	}
+	if (e == -ECANCELED) {
+		if (!s->reading)
+			forget(s);
 		return false;
 	}
 	if (e < 0) { /* left for now: a round is better at trouble */

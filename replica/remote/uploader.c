@@ -160,10 +160,28 @@ static int load_secret(struct remote *r)
 	return e < 0 ? -EACCES : 0;
 }
 
+static bool marks_wait(struct remote *r)
+{
+	struct ledger_stats s;
+
+	ledger_stats(r->ledger, &s);
+	if (!s.dirs && !s.all)
+		return false;
+	return ledger_seq(r->ledger) != r->seen_seq || remote_now_ms() >= r->not_before;
+}
+
+/* The scrub, which a slow or hanging server may hold up, leaves off when there is work. */
+static bool leave_off(void *arg)
+{
+	struct remote *r = arg;
+
+	return remote_stopping(r) || (r->sweeping && marks_wait(r));
+}
+
 static int open_layout(struct remote *r)
 {
 	struct layout_options o = { .volume = r->v->sb.volume_id, .writer = r->def.writer,
-				    .create = true, .stop = remote_stopping, .stop_arg = r };
+				    .create = true, .stop = leave_off, .stop_arg = r };
 	char error[LAYOUT_ERROR_MAX] = "";
 	int e = layout_open(r->store, &o, &r->layout, error);
 
@@ -196,7 +214,7 @@ int uploader_connect(struct remote *r)
 	if (e == 0) {
 		for (unsigned i = 0; i < r->endpoint; i++)
 			store_next_endpoint(r->store);
-		store_stop(r->store, remote_stopping, r);
+		store_stop(r->store, leave_off, r);
 		if (r->probed)
 			store_use(r->store, &r->caps);
 		e = store_probe(r->store, r->probed, &r->caps, say, r);
@@ -354,16 +372,6 @@ static int look_again(struct remote *r, char *why)
 
 /* ---- the loop ---- */
 
-static bool marks_wait(struct remote *r)
-{
-	struct ledger_stats s;
-
-	ledger_stats(r->ledger, &s);
-	if (!s.dirs && !s.all)
-		return false;
-	return ledger_seq(r->ledger) != r->seen_seq || remote_now_ms() >= r->not_before;
-}
-
 static bool has_work(struct remote *r)
 {
 	return marks_wait(r) || !r->layout || settle_due(&r->unsettled, clock_ns() / 1000000);
@@ -371,7 +379,7 @@ static bool has_work(struct remote *r)
 
 static void rest(struct remote *r)
 {
-	bool paused, held;
+	bool paused, held, swept;
 
 	pthread_mutex_lock(&r->lock);
 	paused = r->def.paused;
@@ -382,7 +390,10 @@ static void rest(struct remote *r)
 	remote_set_state(r, paused ? REMOTE_PAUSED : held ? REMOTE_HELD : r->resting);
 	if (remote_now_ms() - r->stored_at > STORE_MS)
 		state_store(r);
-	if (!paused && r->layout && sweep_step(r))
+	r->sweeping = true;
+	swept = !paused && r->layout && sweep_step(r);
+	r->sweeping = false;
+	if (swept)
 		return;
 	pthread_mutex_lock(&r->lock);
 	if (!r->stop && !r->kick)

@@ -76,8 +76,8 @@ scene_statuses() {
 
 # All kinds of trouble, one after another, wherever it hits.
 scene_mixed() {
-	control zero
 	local rule skip=0
+	control zero
 	for rule in status=408 status=409 status=423 status=425 status=429 status=500 status=502 \
 		status=503 status=504 status=507; do
 		fault "status&$rule&count=2&skip=$((skip += 12))&match=/$PREFIX/"

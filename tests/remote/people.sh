@@ -242,7 +242,7 @@ scene_brake_slowly() {
 		rm "$MNT/d/f$i"[0-9]
 		mirrorctl wait --remote=far --timeout=20 "$MNT" 2>/dev/null || break
 	done
-	for i in 1 2 3 4 5 6; do
+	for i in 1 2; do
 		rm "$MNT/d/f$i"[0-9][0-9]
 		mirrorctl wait --remote=far --timeout=20 "$MNT" 2>/dev/null || break
 	done
