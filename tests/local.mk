@@ -224,6 +224,7 @@ script_tests = \
 	%D%/remote/people.sh \
 	%D%/remote/faults.sh \
 	%D%/remote/kill.sh \
+	%D%/remote/cut.sh \
 	%D%/remote/tree.sh \
 	%D%/remote/s3.sh \
 	%D%/remote/servers.sh \
