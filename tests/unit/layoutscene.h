@@ -206,8 +206,13 @@ static inline int commit(void)
 
 static inline void sync_all(void)
 {
+	int err, tries = 0;
+
 	stage_all(s.l);
-	must(s.l, commit(), 0);
+	do /* rclone locks a path while another makes it */
+		err = commit();
+	while (real && err == -EAGAIN && ++tries < 20);
+	must(s.l, err, 0);
 }
 
 struct body {
