@@ -212,8 +212,10 @@ static int put_begin(struct layout *l, struct put *p)
 	p->listed = false;
 	if (!err)
 		err = p->src.begin(p->src.arg, &e, &p->leaves);
-	if (err)
+	if (err) {
+		manifest_entry_clear(&e);
 		return err;
+	}
 	p->begun = true;
 	if (p->tried && (e.size != size || e.root != root))
 		err = put_doubt(l, p, &did);

@@ -40,6 +40,8 @@ struct sync_arrived {
 	char *name;
 };
 
+struct sync_late;
+
 struct sync {
 	struct volume *v;
 	struct remote *r;
@@ -68,7 +70,17 @@ struct sync {
 	struct sync_arrived *arrived;
 	size_t n_arrived;
 	struct map inodes;           /* ids of files of several names that were looked at */
+	struct map pending;          /* ... whose content is staged since the last commit */
+	struct sync_late *late;
+	size_t n_late;
 	struct map nameless;         /* ... to be looked at by a name that is gone */
+};
+
+/* A name of several that waits for its inode. */
+struct sync_late {
+	struct layout_dir *d;        /* referenced */
+	char *name;
+	uint64_t id;
 };
 
 /* What the remote has under a name, kept while other entries are read. */
@@ -110,6 +122,9 @@ int sync_remove(struct sync *s, struct layout_dir *d, const char *name);
 /* Files of several names. */
 int sync_link(struct sync *s, struct layout_dir *d, const struct sync_seen *seen,
 	      const struct entry *e, const struct manifest_entry *mine);
+/* After a commit: names whose inodes are there now are staged. */
+int sync_late_names(struct sync *s);
+void sync_late_free(struct sync *s);
 int sync_put(struct sync *s, struct layout_dir *d, const struct sync_seen *seen,
 	     const struct entry *e, const struct manifest_entry *mine);
 

@@ -157,7 +157,21 @@ int sync_commit(struct sync *s)
 		pthread_mutex_lock(&s->r->lock);
 		s->r->deleted += staged.removes;
 		pthread_mutex_unlock(&s->r->lock);
+		r = sync_late_names(s);
 	}
+	return r;
+}
+
+/* With the names that waited for it. */
+static int commit_all(struct sync *s)
+{
+	struct layout_staged g;
+	int r;
+
+	do {
+		r = sync_commit(s);
+		layout_staged(s->l, &g);
+	} while (r == 0 && g.puts + g.moves + g.removes + g.sets > 0);
 	return r;
 }
 
@@ -332,23 +346,27 @@ static int remove_unlinked(struct sync *s)
 	struct layout_dir *links = layout_links(s->l);
 	struct map left = { 0 };
 	char hex[17];
-	uint64_t id;
+	uint64_t id, one;
 	int r = 0;
 
 	/* Of a session that died before it could. */
 	if (s->looks->flags & MARK_BELOW && !s->held)
 		TRY(s, r, layout_each(s->l, links, collect_nameless, &left));
-	for (uint64_t at = 0, one; r == 0 && map_next(&left, &at, &id, &one);) {
+	for (uint64_t at = 0; r == 0 && map_next(&left, &at, &id, &one);) {
+		if (map_get(&s->inodes, id, &one))
+			continue;
 		snprintf(hex, sizeof(hex), "%016" PRIx64, id);
 		r = sync_remove(s, links, hex);
 	}
 	map_free(&left);
 	while (r == 0 && !s->held && layout_unlinked(s->l, &id)) {
+		if (map_get(&s->inodes, id, &one)) /* it has a name here */
+			continue;
 		snprintf(hex, sizeof(hex), "%016" PRIx64, id);
 		r = sync_remove(s, links, hex);
 	}
 	layout_dir_put(s->l, links);
-	return r < 0 ? r : sync_commit(s);
+	return r < 0 ? r : commit_all(s);
 }
 
 /* What changed and lost the name that it was noted by: only a look at all finds another. */
@@ -375,7 +393,7 @@ static int find_lost(struct sync *s)
 		 "everything is compared", s->r->def.name);
 	s->looks->flags |= MARK_BELOW;
 	r = sync_root(s);
-	return r < 0 ? r : sync_commit(s);
+	return r < 0 ? r : commit_all(s);
 }
 
 static int survey(struct sync *s)
@@ -425,7 +443,7 @@ static int run(struct sync *s)
 	if (r == 0)
 		r = sync_root(s);
 	if (r == 0)
-		r = sync_commit(s);
+		r = commit_all(s);
 	if (r == 0)
 		r = find_lost(s);
 	if (r == 0)
@@ -509,6 +527,7 @@ int sync_round(struct remote *r)
 		e = run(&s);
 	moves_free(&s);
 	look_free(s.looks);
+	sync_late_free(&s);
 	map_free(&s.inodes);
 	map_free(&s.nameless);
 	if (e < 0)

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What remotes cost, as ratios; no verdict. First the rates to one nginx, beside
 # those of `rclone copy` to the same server in the same run; as that pauses 10 ms between
-# any two requests (its WebDAV pacer), also beside bare PUTs by curl, 8 at a time. Then the latency of
-# local operations with a remote that is dead (nobody listens; or it hangs), beside no remote:
-# three volumes, in turns, BENCH_ROUNDS rounds (5), as the machine is never the same twice.
+# any two requests (its WebDAV pacer), also beside bare PUTs by curl, 8 at a time. Then
+# the latency of local operations with a remote that is dead (nobody listens; or it
+# hangs), beside no remote: three volumes, in turns, BENCH_ROUNDS rounds (5), as the
+# machine is never the same twice.
 #	BENCH_FILES (10000), BENCH_MIB (1024), BENCH_OPS (1500)
 # SCENES: some of those at the end.
 # shellcheck source=tests/remote/lib.sh disable=SC2119
