@@ -315,8 +315,7 @@ int record_remove(const struct at *a, uint8_t type)
 
 /* ---- metadata ---- */
 
-/* Xattrs that belong to the user's data; the rest is the filesystem's own. */
-static bool xattr_counts(const char *name)
+bool xattr_counts(const char *name)
 {
 	static const char *const prefix[] = { "user.", "trusted.", "security.capability",
 					      "system.posix_acl_", NULL };

@@ -58,6 +58,9 @@ bool record_is_xattr(const char *name);
 /* That, or a double under which one filesystem (xfs) also lists its ACLs:
  * not to be shown, copied or hashed. */
 bool xattr_is_hidden(const char *name);
+/* Whether it belongs to the user's data, and is copied and hashed; the rest is the
+ * filesystem's own. */
+bool xattr_counts(const char *name);
 /* 0, -ENODATA (none), -EINVAL (damaged), -EPROTONOSUPPORT, or an I/O error. */
 int record_load(const struct at *a, uint8_t type, struct record *r);
 int record_store(const struct at *a, uint8_t type, const struct record *r);

@@ -88,10 +88,9 @@ void layout_content(struct layout *l, const struct layout_dir *d, const struct m
 int layout_leaves(struct layout *l, const struct manifest_entry *e, uint64_t **hash);
 /* Readers. While an intent that the head does not cover is about an object (layout_content): what
  * it, or what it is moved to, may be instead. NULL: none. Its root may be that of nothing, where
- * the writer did not know it. */
-const struct manifest_entry *layout_maybe(struct layout *l, const char *object);
-/* The n-th of these, the newest first: it was tried again and again, and changed between. */
-const struct manifest_entry *layout_maybe_nth(struct layout *l, const char *object, unsigned n);
+ * the writer did not know it. The n-th, the newest first: it was tried again and again, and
+ * changed between. */
+const struct manifest_entry *layout_maybe(struct layout *l, const char *object, unsigned n);
 /* ... and where object may be instead, because it is being moved: the n-th other place. -ENOENT. */
 int layout_elsewhere(struct layout *l, const char *object, unsigned n, char out[LAYOUT_NAME_MAX]);
 

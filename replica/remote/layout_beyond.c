@@ -89,7 +89,7 @@ static unsigned count_maybe(struct layout *l, const char *object, unsigned at,
 	return t.found;
 }
 
-const struct manifest_entry *layout_maybe_nth(struct layout *l, const char *object, unsigned n)
+const struct manifest_entry *layout_maybe(struct layout *l, const char *object, unsigned n)
 {
 	const struct manifest_entry *e;
 	unsigned all = count_maybe(l, object, UINT32_MAX, &e);
@@ -98,11 +98,6 @@ const struct manifest_entry *layout_maybe_nth(struct layout *l, const char *obje
 		return NULL;
 	count_maybe(l, object, all - 1 - n, &e);
 	return e;
-}
-
-const struct manifest_entry *layout_maybe(struct layout *l, const char *object)
-{
-	return layout_maybe_nth(l, object, 0);
 }
 
 static int track_object(const struct intent_op *op, void *arg)

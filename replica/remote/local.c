@@ -65,14 +65,6 @@ static int by_name(const void *a, const void *b)
 		      ((const struct manifest_xattr *)b)->name);
 }
 
-/* What mirrorfs copies between mirrors is what goes to a remote. */
-static bool carried(const char *name)
-{
-	return strncmp(name, "user.", 5) == 0 || strncmp(name, "trusted.", 8) == 0 ||
-		strncmp(name, "system.posix_acl_", 17) == 0 ||
-		strcmp(name, "security.capability") == 0;
-}
-
 static int xattrs(struct volume *v, uint32_t node, struct manifest_entry *out)
 {
 	ssize_t n = op_listxattr(v, node, true, NULL, 0);
@@ -93,7 +85,7 @@ static int xattrs(struct volume *v, uint32_t node, struct manifest_entry *out)
 	if (!out->xattr)
 		return -ENOMEM;
 	for (const char *p = list; r == 0 && p < list + n; p += strlen(p) + 1) {
-		if (!carried(p))
+		if (!xattr_counts(p)) /* what is copied between mirrors goes to a remote */
 			continue;
 		r = xattr_value(v, node, p, &out->xattr[out->n_xattr]);
 		if (r == -ENODATA) { /* gone since it was listed */

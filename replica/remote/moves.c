@@ -67,9 +67,9 @@ void moves_arrived(struct sync *s, uint32_t dir, const struct manifest_entry *mi
 		return;
 	s->arrived = list;
 	a = &list[s->n_arrived];
-	tree_path(s->v, dir, path, sizeof(path));
+	note_path(s->v, dir, path);
 	*a = (struct sync_arrived){ .id = mine->id, .type = mine->type, .root = mine->root,
-				    .path = strdup(strcmp(path, ".") == 0 ? "" : path),
+				    .path = strdup(path),
 				    .name = strdup(mine->name) };
 	if (a->path && a->name) {
 		s->n_arrived++;

@@ -10,8 +10,7 @@
 #include "replica/object.h"
 #include "replica/tree.h"
 
-/* "" for the root, as ledgers have it. */
-static void path_of(struct volume *v, uint32_t node, char out[LAYOUT_NAME_MAX])
+void note_path(struct volume *v, uint32_t node, char out[LAYOUT_NAME_MAX])
 {
 	tree_path(v, node, out, LAYOUT_NAME_MAX);
 	if (strcmp(out, ".") == 0)
@@ -27,11 +26,11 @@ void note_node(struct volume *v, struct ledger *l, uint32_t node)
 	if (tree_node(v, node)->flags & NODE_DELETED)
 		return;
 	if (tree_node(v, node)->type == TYPE_OF(S_IFDIR)) {
-		path_of(v, node, path);
+		note_path(v, node, path);
 		ledger_mark_dir(l, tree_node(v, node)->id, path, MARK_ATTRS | MARK_NAMES);
 	}
 	for (; tree_position_at(v, node, k, &parent, name); k++) {
-		path_of(v, parent, path);
+		note_path(v, parent, path);
 		ledger_mark_entry(l, tree_node(v, parent)->id, path, name);
 	}
 	/* It has names, but the one that we knew is gone: only a look at all finds another. */

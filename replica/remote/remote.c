@@ -144,7 +144,7 @@ void remote_sent(struct remote *r, uint64_t bytes)
 
 /* ---- beginning and end ---- */
 
-static void remote_free(struct remote *r)
+void remote_free(struct remote *r)
 {
 	if (!r)
 		return;
@@ -218,11 +218,6 @@ void remote_end(struct remote *r)
 	r->running = false;
 }
 
-void remote_forget(struct remote *r)
-{
-	remote_free(r);
-}
-
 /* Its ledger is lost: nobody knows what it has not got. */
 static bool has_ledger(struct volume *v, const struct remote_def *def)
 {
@@ -274,7 +269,6 @@ int remotes_start(struct volume *v)
 	if (!all)
 		return 0;
 	pthread_rwlock_rdlock(&all->list);
-	all->started = true;
 	for (size_t i = 0; i < all->n; i++) {
 		int e = remote_start(all->r[i]);
 
@@ -299,7 +293,6 @@ void remotes_stop(struct volume *v)
 	}
 	for (size_t i = 0; i < all->n; i++)
 		remote_end(all->r[i]);
-	all->started = false;
 }
 
 void remotes_fini(struct volume *v)

@@ -264,7 +264,7 @@ int remotes_remove(struct volume *v, const char *name, char error[REMOTE_SAY_MAX
 	put(v);
 	remote_end(r);
 	memcpy(id, r->def.id, sizeof(id));
-	remote_forget(r);
+	remote_free(r);
 	e = remote_def_remove(v, id);
 	if (e < 0)
 		snprintf(error, REMOTE_SAY_MAX, "%s is no longer served, but what is kept of it "

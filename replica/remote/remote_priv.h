@@ -85,14 +85,13 @@ struct remotes {
 	pthread_rwlock_t list;
 	struct remote *r[REMOTE_MAX];
 	size_t n;
-	bool started;
 };
 
 /* One remote, with its ledger, no thread yet. */
 int remote_make(struct volume *v, const struct remote_def *def, struct remote **out);
 int remote_start(struct remote *r);
 void remote_end(struct remote *r);       /* its thread */
-void remote_forget(struct remote *r);
+void remote_free(struct remote *r);
 
 int64_t remote_now_ms(void);       /* monotonic */
 /* The thread is to leave off: end, pause, or a change of the definition. */
@@ -117,9 +116,6 @@ void remote_sent(struct remote *r, uint64_t bytes);
 
 /* uploader.c: the thread. */
 void *uploader_main(void *remote);
-/* Credentials, store, probe, layout. 0, or what store.h says, with the reason in r->error. */
-int uploader_connect(struct remote *r);
-void uploader_disconnect(struct remote *r);
 
 /* sync.c: one round: what the ledger has is looked at and brought to the remote. */
 int sync_round(struct remote *r);
@@ -146,7 +142,10 @@ void reader_close(struct remote *r);
 int reader_fetch(struct remote *r, const char *path, uint64_t id, uint64_t off, uint64_t len,
 		 void *buf);
 
-/* note.c: marks for a node, on one ledger. */
+/* note.c */
+/* Path of a node as ledgers have it: "" for the root. */
+void note_path(struct volume *v, uint32_t node, char out[LAYOUT_NAME_MAX]);
+/* Marks for a node, on one ledger. */
 void note_node(struct volume *v, struct ledger *l, uint32_t node);
 
 #endif

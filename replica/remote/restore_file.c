@@ -59,7 +59,7 @@ static bool next_maybe(struct run *r, struct job *j)
 	const struct manifest_entry *maybe;
 	struct manifest_entry e;
 
-	while ((maybe = layout_maybe_nth(r->from.layout, j->first, j->maybe))) {
+	while ((maybe = layout_maybe(r->from.layout, j->first, j->maybe))) {
 		j->maybe++;
 		if (maybe->type != j->e.type || maybe->id < FIRST_ID || maybe->id > RESTORE_ID_MAX ||
 		    (j->link && maybe->id != j->e.id))

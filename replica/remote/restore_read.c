@@ -306,7 +306,7 @@ static int cat_all(struct cat *c, const char *first, uint64_t off, uint64_t len)
 	int r = cat_places(c, first, off, len), again;
 
 	for (unsigned n = 0; cat_goes_on(c, r); n++) {
-		maybe = layout_maybe_nth(c->s->layout, first, n);
+		maybe = layout_maybe(c->s->layout, first, n);
 		if (!maybe)
 			break;
 		if (maybe->type != type)

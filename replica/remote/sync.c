@@ -54,9 +54,7 @@ static void leave_local(struct sync *s, uint32_t dir, const char *name, const st
 
 	if (s->survey)
 		return;
-	tree_path(s->v, dir, path, sizeof(path));
-	if (strcmp(path, ".") == 0)
-		*path = '\0';
+	note_path(s->v, dir, path);
 	sync_leave(s, tree_node(s->v, dir)->id, path, name, result, NULL);
 	if (flags & MARK_BELOW || (k && (k->n || k->flags)))
 		ledger_mark_below_again(s->r->ledger, tree_node(s->v, dir)->id, path, s->seq,
@@ -72,9 +70,9 @@ void sync_leave_inode(struct sync *s, uint64_t id, int result)
 
 	blame(s, result);
 	for (; node && tree_position_at(s->v, node, k, &parent, name); k++) {
-		tree_path(s->v, parent, path, sizeof(path));
-		ledger_mark_again(s->r->ledger, tree_node(s->v, parent)->id,
-				  strcmp(path, ".") == 0 ? "" : path, name, s->seq, s->since);
+		note_path(s->v, parent, path);
+		ledger_mark_again(s->r->ledger, tree_node(s->v, parent)->id, path, name, s->seq,
+				  s->since);
 	}
 	/* By no name that we know, and it is not gone. */
 	if (!k && !(node && tree_node(s->v, node)->flags & NODE_DELETED))
@@ -345,8 +343,8 @@ static int leave_one(struct sync *s, uint32_t dir, const char *name, int result)
 		return result;
 	if (s->survey)
 		return 0;
-	tree_path(s->v, dir, path, sizeof(path));
-	sync_leave(s, tree_node(s->v, dir)->id, strcmp(path, ".") == 0 ? "" : path, name, result,
+	note_path(s->v, dir, path);
+	sync_leave(s, tree_node(s->v, dir)->id, path, name, result,
 		   result == -ESTALE ? NULL : layout_error(s->l));
 	return 0;
 }

@@ -192,7 +192,7 @@ int sync_maybe_commit(struct sync *s)
 /* ---- the round ---- */
 
 /* The directory of a mark by where it was, or by its id. */
-static int resolve(struct sync *s, const struct mark *m, char *path, size_t size)
+static int resolve(struct sync *s, const struct mark *m, char path[LAYOUT_NAME_MAX])
 {
 	uint32_t node = 0;
 	int r = walk_resolve(s->v, m->path, &node);
@@ -206,9 +206,7 @@ static int resolve(struct sync *s, const struct mark *m, char *path, size_t size
 		r = node && tree_names(s->v, node) ? 0 : -ENOENT;
 	}
 	if (r == 0) {
-		tree_path(s->v, node, path, size);
-		if (strcmp(path, ".") == 0)
-			*path = '\0';
+		note_path(s->v, node, path);
 	}
 	if (node)
 		tree_unref(s->v, node);
@@ -220,7 +218,7 @@ static int look_mark(struct sync *s, const struct mark *m, char **place)
 {
 	char path[LAYOUT_NAME_MAX];
 	struct look *k;
-	int r = resolve(s, m, path, sizeof(path));
+	int r = resolve(s, m, path);
 
 	if (r == -ENOENT && ledger_gone(s->r->ledger, m->id))
 		return 0; /* its parent is marked */
@@ -488,7 +486,7 @@ static void done(struct sync *s, struct mark *m, char **place, size_t n)
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
-		int r = place[i] ? resolve(s, &m[i], path, sizeof(path)) : -ENOENT;
+		int r = place[i] ? resolve(s, &m[i], path) : -ENOENT;
 
 		again[i] = place[i] && r != -ENOENT && (r < 0 || strcmp(path, place[i]) != 0);
 	}

@@ -205,7 +205,20 @@ static void compare_heads(struct remote *r)
 	}
 }
 
-int uploader_connect(struct remote *r)
+static void disconnect(struct remote *r)
+{
+	sweep_leave(r);
+	if (r->layout)
+		layout_close(r->layout);
+	if (r->store)
+		store_close(r->store);
+	r->layout = NULL;
+	r->store = NULL;
+	remote_secret_wipe(&r->secret);
+}
+
+/* Credentials, store, probe, layout. 0, or what store.h says, with the reason in r->error. */
+static int connect_once(struct remote *r)
 {
 	int e = load_secret(r);
 
@@ -225,24 +238,12 @@ int uploader_connect(struct remote *r)
 		e = open_layout(r);
 	}
 	if (e < 0) {
-		uploader_disconnect(r);
+		disconnect(r);
 		return e;
 	}
 	compare_heads(r);
 	remote_went_well(r);
 	return 0;
-}
-
-void uploader_disconnect(struct remote *r)
-{
-	sweep_leave(r);
-	if (r->layout)
-		layout_close(r->layout);
-	if (r->store)
-		store_close(r->store);
-	r->layout = NULL;
-	r->store = NULL;
-	remote_secret_wipe(&r->secret);
 }
 
 static int connect_until(struct remote *r)
@@ -253,7 +254,7 @@ static int connect_until(struct remote *r)
 	do {
 		char why[512];
 
-		e = uploader_connect(r);
+		e = connect_once(r);
 		snprintf(why, sizeof(why), "%s", r->error);
 		if (e == 0)
 			return 0;
@@ -386,7 +387,7 @@ static void rest(struct remote *r)
 	held = r->def.held;
 	pthread_mutex_unlock(&r->lock);
 	if (paused && r->store)
-		uploader_disconnect(r);
+		disconnect(r);
 	remote_set_state(r, paused ? REMOTE_PAUSED : held ? REMOTE_HELD : r->resting);
 	if (remote_now_ms() - r->stored_at > STORE_MS)
 		state_store(r);
@@ -431,7 +432,7 @@ static void work(struct remote *r)
 		snprintf(why, sizeof(why), "%s", layout_error(r->layout));
 	/* Whatever was staged is looked for again, over a new connection. That it comes
 	 * about must not make us forget how often the round failed. */
-	uploader_disconnect(r);
+	disconnect(r);
 	if (e == -ECANCELED)
 		return;
 	if (r->retry.failures < r->failed_rounds)
@@ -461,7 +462,7 @@ void *uploader_main(void *arg)
 	}
 	state_store(r);
 	sweep_free(r);
-	uploader_disconnect(r);
+	disconnect(r);
 	remote_set_state(r, REMOTE_STOPPED);
 	return NULL;
 }

@@ -71,7 +71,7 @@ static inline bool is_one_of(struct layout *l, const struct manifest_entry *e, c
 
 	if (matches(e, object))
 		return true;
-	for (n = 0; (maybe = layout_maybe_nth(l, first, n)); n++)
+	for (n = 0; (maybe = layout_maybe(l, first, n)); n++)
 		if (matches(maybe, object))
 			return true;
 	return false;
