@@ -221,6 +221,26 @@ static uint64_t sum_of(const struct disputed *x)
 	return hash_entry(x->name, strlen(x->name), x->truth.type, x->truth.id);
 }
 
+/*
+ * Id and type of a name that all sources have: of any that has a record (one may
+ * have been cut off between the name and its record), or what the tree knows.
+ */
+static uint64_t id_of(struct names *w, const char *name, uint8_t *type)
+{
+	uint64_t id = 0;
+	uint32_t n;
+
+	FOR_EACH_BIT(m, w->listed)
+		if (!id)
+			id = id_on(w, (int)m, name, type);
+	n = id ? 0 : tree_find(w->c->v, w->d->node, name);
+	if (n) {
+		id = tree_node(w->c->v, n)->id;
+		tree_unref(w->c->v, n);
+	}
+	return id;
+}
+
 /* Sum over the names that are alike; needs the record of each. Names without
  * a record anywhere are noted as disputed (foreign on all mirrors, or new). */
 static int sum_agreed(struct names *w, uint64_t *sum)
@@ -230,7 +250,7 @@ static int sum_agreed(struct names *w, uint64_t *sum)
 	*sum = 0;
 	for (size_t i = 0; i < w->list[w->lead].n; i++) {
 		const char *name = dir_list_name(&w->list[w->lead], i);
-		uint64_t id = 0;
+		uint64_t id;
 		uint8_t type = 0;
 		bool is_disputed = false;
 
@@ -238,17 +258,7 @@ static int sum_agreed(struct names *w, uint64_t *sum)
 			is_disputed = strcmp(w->dis[k].name, name) == 0;
 		if (is_disputed)
 			continue;
-		FOR_EACH_BIT(m, w->listed)
-			if (!id)
-				id = id_on(w, (int)m, name, &type);
-		if (!id) {
-			uint32_t n = tree_find(w->c->v, w->d->node, name);
-
-			if (n) {
-				id = tree_node(w->c->v, n)->id;
-				tree_unref(w->c->v, n);
-			}
-		}
+		id = id_of(w, name, &type);
 		if (id)
 			*sum += hash_entry(name, strlen(name), type, id);
 		else if (dispute(w, name, w->listed) < 0)
@@ -416,7 +426,7 @@ static int renew_sum(struct names *w)
 	for (size_t i = 0; i < l.n; i++) {
 		const char *name = dir_list_name(&l, i);
 		uint8_t type = 0;
-		uint64_t id = id_on(w, w->lead, name, &type);
+		uint64_t id = id_of(w, name, &type);
 
 		if (!id)
 			continue;

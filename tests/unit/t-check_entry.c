@@ -568,6 +568,28 @@ static void names_after_a_crash(void **state)
 	bed_assert_same(b, COMPARE_TIMES | COMPARE_RECORDS);
 }
 
+static int make_in_a_sealed_one_and_die(struct bed *b)
+{
+	char path[400];
+
+	/* the power failed on mirror 0 between the name and its record */
+	snprintf(path, sizeof(path), "%s/d/sub/new", b->path[0]);
+	return bed_write(b, "d/sub/new", "1", 1) < 0 ? -1 : removexattr(path, RECORD_XATTR_USER);
+}
+
+static void a_name_cut_off_from_its_record(void **state)
+{
+	struct bed *b = *state;
+	struct stat st;
+
+	make_tree(b);
+	bed_crash(b, 3, make_in_a_sealed_one_and_die);
+	bed_open(b);
+	assert_int_equal(bed_stat(b, "d/sub/new", &st), 0);
+	assert_int_equal(bed_scrub(b, false).uncorrected, 0);
+	assert_healed(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -583,6 +605,7 @@ int main(void)
 		bed_test(metadata_changed_on_all),
 		bed_test(hard_links_come_back_as_links),
 		bed_test(names_after_a_crash),
+		bed_test(a_name_cut_off_from_its_record),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
