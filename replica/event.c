@@ -34,9 +34,45 @@ void event_log_init(struct event_log *l)
 		l->dotfd[i] = -1;
 }
 
+/* Moves the lines that are whole to the front. Returns their length. */
+static size_t whole_lines(char *text, size_t len)
+{
+	size_t kept = 0;
+
+	for (size_t at = 0, end; at < len; at = end) {
+		const char *nl = memchr(text + at, '\n', len - at);
+
+		end = nl ? (size_t)(nl + 1 - text) : len;
+		if (!nl || memchr(text + at, '\0', end - at))
+			continue;
+		memmove(text + kept, text + at, end - at);
+		kept += end - at;
+	}
+	return kept;
+}
+
+/* A power cut can leave zeros where lines were, or half a line: the next one
+ * would be glued to it. */
+static void drop_torn_lines(int dotfd)
+{
+	CLEANUP_FREE char *text = NULL;
+	size_t len, whole;
+	int r = io_read_file(dotfd, FILE_NAME, 2 * EVENT_LOG_LIMIT, &text, &len);
+
+	if (r < 0)
+		return; /* none yet; or the first event that is appended tells */
+	whole = whole_lines(text, len);
+	if (whole < len)
+		r = io_replace_file(dotfd, FILE_NAME, text, whole, 0600);
+	if (r < 0)
+		log_err(r, "event log: cannot drop what a crash left of its last lines");
+}
+
 void event_log_attach(struct event_log *l, int slot, int dotfd)
 {
 	pthread_mutex_lock(&l->lock);
+	if (dotfd >= 0)
+		drop_torn_lines(dotfd);
 	l->dotfd[slot] = dotfd;
 	l->failed &= ~(1u << slot);
 	pthread_mutex_unlock(&l->lock);

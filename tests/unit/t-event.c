@@ -151,6 +151,30 @@ static void rotation(void **state)
 	free(filler);
 }
 
+static void torn_lines_are_dropped(void **state)
+{
+	static const char torn[] = "one\twhole\n\0\0\0\0\0\0lf\nanother\n\0\0\0\0\0\0\0\0";
+	static const char half[] = "one\twhole\nanother\nhal";
+	const struct { const char *bytes; size_t len; } cases[] = {
+		{ torn, sizeof(torn) - 1 }, { half, sizeof(half) - 1 },
+	};
+	int dirfd = *(int *)*state;
+	struct event_log l;
+
+	for (size_t i = 0; i < N_ELEMS(cases); i++) {
+		char *text;
+
+		put_file(dirfd, "events", cases[i].bytes, cases[i].len);
+		event_log_init(&l);
+		event_log_attach(&l, 0, dirfd);
+		event_emit(&l, &sample);
+		text = read_log(dirfd, "events");
+		assert_int_equal(strncmp(text, "one\twhole\nanother\n20", 20), 0);
+		assert_true(strchr(text + 18, '\n') == text + strlen(text) - 1);
+		free(text);
+	}
+}
+
 /* How many lines of what stderr got speak of the event log. */
 static int complaints(int dirfd, struct event_log *l, int events)
 {
@@ -201,6 +225,7 @@ int main(void)
 		tmpdir_test(line_format),
 		tmpdir_test(all_attached_logs),
 		tmpdir_test(rotation),
+		tmpdir_test(torn_lines_are_dropped),
 		tmpdir_test(failure_is_reported_once),
 	};
 
