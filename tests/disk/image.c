@@ -110,6 +110,10 @@ static uint64_t request_random(const struct cut *cut, const struct trace_entry *
 	return next_random(&state);
 }
 
+/* ext4's superblock has a checksum over two sectors and no copy that mount(2) would
+ * take instead: no filesystem above that could come through a torn one. */
+#define SUPERBLOCK_END 4096
+
 /* Marks the sectors of a write as this one's: winner[] holds index + 1. */
 static void apply_write(uint32_t *winner, uint32_t index, const struct trace_entry *e,
 			const struct cut *cut, bool durable)
@@ -121,7 +125,8 @@ static void apply_write(uint32_t *winner, uint32_t index, const struct trace_ent
 	if (!durable) {
 		if (next_random(&state) % 100 >= cut->percent)
 			return;
-		torn = next_random(&state) % 100 < cut->torn_percent && e->len > SECTOR_SIZE;
+		torn = next_random(&state) % 100 < cut->torn_percent && e->len > SECTOR_SIZE &&
+		       e->off >= SUPERBLOCK_END;
 	}
 	for (; sector < end; sector++)
 		if (!torn || next_random(&state) & 1)

@@ -5,7 +5,8 @@
  * At a cut after request k, a write of a disk is durable if it had completed
  * before the beginning of an honest flush that completed up to k. Each later
  * write up to k survives with a probability, whole or as a random subset of
- * its sectors; survivors lie over each other in the order of completion. All
+ * its sectors (but those to the first 4 KiB, where ext4 has its superblock: whole);
+ * survivors lie over each other in the order of completion. All
  * chance comes from the seed, the disk and the number of the request, so the
  * same arguments make the same image, also of a log that has grown since.
  */
