@@ -634,7 +634,7 @@ int check_content(struct check *c, struct file *f)
 		if (check_window(c, f, first, part, NULL, NULL) < 0)
 			r = -EIO;
 	}
-	if (leaves_ready(f, 0, n)) {
+	if (!n || leaves_ready(f, 0, n)) {
 		check_sum(c, f);
 		check_pages(c, f);
 	}

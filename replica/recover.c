@@ -186,6 +186,7 @@ static void find_base(struct recover *rc)
 static bool any_open(const struct recover *rc)
 {
 	return rc->unnoted || rc->open_from < leaves_of(rc->f->size) ||
+	       rc->f->size < rc->f->rec.size || /* the sum is of more than there is */
 	       recovery_any_region(&rc->view);
 }
 

@@ -40,6 +40,7 @@ unit_programs = \
 	%D%/unit/t-io \
 	%D%/unit/t-journal \
 	%D%/unit/t-journal_open \
+	%D%/unit/t-kill_random \
 	%D%/unit/t-layout \
 	%D%/unit/t-layout_random \
 	%D%/unit/t-leaves \

@@ -219,6 +219,48 @@ static void cut_on_one(void **state)
 	}
 }
 
+static int empty(struct bed *b)
+{
+	struct file *f;
+
+	return bed_file(b, "f", &f) < 0 ? -1 : file_truncate(b->v, f, &b->space, 0);
+}
+
+static int cut_short(struct bed *b)
+{
+	struct file *f;
+
+	return bed_file(b, "f", &f) < 0 ? -1 : file_truncate(b->v, f, &b->space, 2 * L);
+}
+
+/* The sum at rest is of more than is left: what is written next must not need it. */
+static void cut_and_no_more(void **state)
+{
+	static const size_t sizes[] = { 3 * L, 31 * L };
+	struct bed *b = *state;
+
+	for (size_t i = 0; i < 2 * N_ELEMS(sizes); i++) {
+		size_t left = i % 2 ? 2 * L : 0;
+		struct file *f;
+
+		fill_pattern(good, sizeof(good), 7);
+		make_file(b, sizes[i / 2]);
+		bed_crash(b, 3, left ? cut_short : empty);
+		for (int k = 0; k < 2 && i >= N_ELEMS(sizes); k++)
+			ring_destroy(b, k, JOURNAL_NEW, 0);
+		bed_open(b);
+		settle(b);
+		bed_reopen(b);
+		assert_int_equal(bed_scrub(b, false).found, 0);
+		assert_whole(b, left, 0);
+		assert_int_equal(bed_file(b, "f", &f), 0);
+		assert_int_equal(bed_pwrite(b, f, left, good + left, L), 0);
+		file_put(b->v, f);
+		bed_seal(b);
+		assert_whole(b, left + L, 0);
+	}
+}
+
 /* ---- metadata of one mirror ---- */
 
 static const char *victim;
@@ -418,6 +460,7 @@ int main(void)
 		case_test(a_page_torn_on_one),
 		case_test(a_record_lags),
 		case_test(cut_on_one),
+		case_test(cut_and_no_more),
 		case_test(mode_of_a_file),
 		case_test(xattr_of_a_file),
 		case_test(mode_of_a_directory),
