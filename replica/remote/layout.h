@@ -134,6 +134,10 @@ int layout_move_in(struct layout *l, unsigned token, struct layout_dir *to, cons
 int layout_remove(struct layout *l, struct layout_dir *d, const char *name);
 /* An inode in the directory of links that no name leads to (as of the last commit), each once. */
 bool layout_unlinked(struct layout *l, uint64_t *id);
+/* Whether that is not known for sure: then all names are to be counted. -EBADMSG: a
+ * directory is damaged, and nothing is known yet. With nothing staged; commit what comes of it. */
+bool layout_uncounted(const struct layout *l);
+int layout_recount(struct layout *l);
 /* What the remote should have of this entry is not there, or damaged: it counts as nothing. A
  * directory becomes empty; name NULL or "": d itself. */
 int layout_spoil(struct layout *l, struct layout_dir *d, const char *name);

@@ -61,6 +61,7 @@ static int drop_tree(struct layout *l, struct limbo *x)
 		x->child->hidden = !*x->object;
 	}
 	err = tree_discard(l, x->child, x->object);
+	l->uncounted |= err != 0; /* it begins anew, or ends halfway */
 	if (err == -EBADMSG) {
 		log_warn("remote: %s: it stays at the store: %s", x->path, l->error);
 		err = 0;

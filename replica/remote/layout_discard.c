@@ -23,10 +23,10 @@ static int discard_dir(struct discard *x);
 static int discard_object(struct discard *x, const struct manifest_entry *e)
 {
 	char leaf[OBJECT_NAME_MAX], object[OBJECT_NAME_MAX];
-	int err = 0;
+	int err = e->link ? links_count(x->l, e->id, -1) : 0;
 
 	if (!has_content(e))
-		return 0;
+		return err;
 	if (e->leaves.seq) {
 		object_name_leaf(leaf, e->id, e->leaves.seq);
 		err = names_add(&x->l->drop, leaf);
@@ -45,6 +45,7 @@ static int discard_child(struct discard *x, const struct manifest_entry *e)
 
 	if (err == -EBADMSG) {
 		log_warn("remote: %s: what is in it stays at the store: %s", x->path, x->l->error);
+		x->l->uncounted = true;
 		return 0;
 	}
 	if (err)
@@ -67,26 +68,6 @@ static int discard_entry(const struct manifest_entry *e, void *arg)
 	sprintf(x->path + n, "/%s", e->name);
 	err = e->type == TYPE_DIR ? discard_child(x, e) : discard_object(x, e);
 	x->path[n] = '\0';
-	return err;
-}
-
-/* Without what is laid over. */
-static int discard_entries(struct discard *x)
-{
-	struct page *p;
-	unsigned i;
-	size_t k;
-	int err = dir_ready(x->l, x->d);
-
-	for (i = 0; !err && i < 1u << x->d->bits; i++) {
-		err = page_get(x->l, x->d, i, &p);
-		if (err)
-			break;
-		p->pins++;
-		for (k = 0; !err && k < p->n; k++)
-			err = discard_entry(&p->e[k], x);
-		p->pins--;
-	}
 	return err;
 }
 
@@ -113,7 +94,7 @@ static int discard_dir(struct discard *x)
 	int err = discard_puts(x);
 
 	if (!err)
-		err = discard_entries(x);
+		err = entries_each(x->l, x->d, discard_entry, x);
 	return err ? err : dir_drop(x->l, x->d);
 }
 

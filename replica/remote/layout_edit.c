@@ -409,6 +409,7 @@ static int spoil_dir(struct layout *l, struct layout_dir *d, const char *name)
 		child->hidden = d->hidden || copy.by_id;
 	}
 	dir_forget(l, child);
+	l->uncounted = true;
 	layout_dir_put(l, child);
 	return 0;
 }
@@ -423,6 +424,7 @@ int layout_spoil(struct layout *l, struct layout_dir *d, const char *name)
 	l->live.sets++;
 	if (!name || !*name) {
 		dir_forget(l, d);
+		l->uncounted = true;
 		return 0;
 	}
 	err = entry_get(l, d, name, &e);

@@ -118,6 +118,7 @@ static void fill_head(struct layout *l, struct remote_head *h)
 	h->bytes = l->root->bytes + l->links->bytes;
 	if (h->bytes > INT64_MAX) /* the directory of links was lost, or the root */
 		h->bytes = l->root->bytes;
+	h->uncounted = links_dangle(l);
 	h->drop = l->drop.name;
 	h->n_drop = l->drop.n;
 }

@@ -251,6 +251,7 @@ static int open_all(struct layout *l, const struct layout_options *o)
 		return err;
 	if (!*l->writer)
 		return layout_beyond(l);
+	l->uncounted = l->head.uncounted;
 	err = layout_replay(l, o->take_over);
 	l->untidy |= l->n_intent > 0;
 	/* Numbers that nobody used before, also where a head that was sent is still under way. */

@@ -304,7 +304,7 @@ static int count_links(struct layout *l, struct layout_dir *d, const struct mani
 	if (dir_is_links(d)) {
 		if (old && new)
 			new->refs = old->refs;
-		return 0;
+		return old ? 0 : links_arrive(l, new);
 	}
 	if (old && old->link)
 		err = links_count(l, old->id, -1);
@@ -364,7 +364,10 @@ int entry_take(struct layout *l, struct layout_dir *d, const char *name,
 		return err;
 	if (!search(p, name, &at))
 		return -ENOENT;
-	err = count_links(l, d, &p->e[at], NULL);
+	if (dir_is_links(d))
+		err = links_leave(l, &p->e[at]);
+	else
+		err = count_links(l, d, &p->e[at], NULL);
 	if (err)
 		return err;
 	entry_weight(l, d, &p->e[at], &files, &bytes);
@@ -381,6 +384,25 @@ int entry_take(struct layout *l, struct layout_dir *d, const char *name,
 	page_changed(d, p);
 	dir_account(d, -files, -bytes);
 	return 0;
+}
+
+int entries_each(struct layout *l, struct layout_dir *d,
+		 int (*fn)(const struct manifest_entry *e, void *arg), void *arg)
+{
+	int err = dir_ready(l, d);
+
+	for (unsigned i = 0; !err && i < 1u << d->bits; i++) {
+		struct page *p;
+
+		err = page_get(l, d, i, &p);
+		if (err)
+			break;
+		p->pins++;
+		for (size_t k = 0; !err && k < p->n; k++)
+			err = fn(&p->e[k], arg);
+		p->pins--;
+	}
+	return err;
 }
 
 /* ---- more or fewer pages ---- */

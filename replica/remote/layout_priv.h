@@ -212,7 +212,8 @@ struct layout {
 	unsigned tokens;
 	struct layout_staged live, frozen;
 	struct map link_names;      /* id -> names more or less than its inode says, signed */
-	struct map unlinked;        /* inodes without a name */
+	struct map unlinked;        /* inodes that perhaps no name leads to */
+	bool uncounted;             /* ... but not all of that is known */
 	struct names drop;          /* objects that the next head does not need */
 
 	uint64_t intent_again;      /* number of one that was not written, 0: none */
@@ -305,6 +306,9 @@ void entry_changed(struct layout_dir *d, const char *name);
 void entry_weight(struct layout *l, struct layout_dir *d, const struct manifest_entry *e,
 		  int64_t *files, int64_t *bytes);
 int dir_set_bits(struct layout *l, struct layout_dir *d, unsigned bits);
+/* Without what is laid over; fn may open other directories. */
+int entries_each(struct layout *l, struct layout_dir *d,
+		 int (*fn)(const struct manifest_entry *e, void *arg), void *arg);
 int layout_load_manifest(struct layout *l, struct layout_dir *d);
 
 /* ---- layout_find.c ---- */
@@ -329,10 +333,15 @@ void doubt_unhang(struct layout *l, struct doubt *x);
 int doubt_hang(struct layout *l, struct doubt *x, struct layout_dir *d, const char *name);
 
 /* ---- layout_links.c ---- */
-/* A name of that inode came (1) or went (-1). */
-int links_count(struct layout *l, uint64_t id, int by);
+/* Names of that inode came or went. */
+int links_count(struct layout *l, uint64_t id, int64_t by);
+/* Of the entries of d: a new inode, and one that goes (as entry_take gives it out). */
+int links_arrive(struct layout *l, struct manifest_entry *inode);
+int links_leave(struct layout *l, struct manifest_entry *inode);
 /* What was counted goes into the inodes that there are. */
 int links_enter(struct layout *l);
+/* Whether some is left, or not all is known: whoever opens this state is to count. */
+bool links_dangle(const struct layout *l);
 
 /* ---- layout_edit.c ---- */
 void put_free(struct layout *l, struct put *p);

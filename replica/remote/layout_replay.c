@@ -114,6 +114,8 @@ static int forget_entry(struct layout *l, struct layout_dir *d, const char *name
 			return err;
 	} else if (err != -ENOTDIR && err != -EBADMSG) {
 		return err == -ENOENT ? 0 : err;
+	} else {
+		l->uncounted |= err == -EBADMSG;
 	}
 	doubt_remove(l, doubt_find(d, name));
 	step_follow(l, d, name, NULL, NULL, 0);
@@ -241,8 +243,10 @@ static int discard_dir(struct layout *l, struct layout_dir *d, const char *name)
 	struct layout_dir *child;
 	int err = layout_dir_open(l, d, name, &child);
 
-	if (err == -EBADMSG)
+	if (err == -EBADMSG) {
+		l->uncounted = true;
 		return 0;
+	}
 	if (err)
 		return err;
 	if (!child->hidden)
@@ -250,6 +254,7 @@ static int discard_dir(struct layout *l, struct layout_dir *d, const char *name)
 	if (!err)
 		err = tree_discard(l, child, path);
 	layout_dir_put(l, child);
+	l->uncounted |= err == -EBADMSG;
 	return err == -EBADMSG ? 0 : err;
 }
 

@@ -118,6 +118,7 @@ struct remote_head {
 	struct manifest_entry attrs;/* attributes of the root directory (name "") */
 	struct manifest_ref links;  /* manifest of the directory of links, id 2 */
 	uint64_t files, bytes;
+	bool uncounted;             /* the numbers of names of inodes are to be made anew */
 	char **drop;                /* objects that this head no longer needs and older ones do */
 	size_t n_drop;
 };

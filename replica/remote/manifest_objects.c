@@ -194,6 +194,7 @@ static const struct field head_fields[] = {
 	FIELD(struct remote_head, "links", &field_ref, links, false),
 	FIELD(struct remote_head, "files", &field_u64, files, false),
 	FIELD(struct remote_head, "bytes", &field_u64, bytes, false),
+	FIELD(struct remote_head, "uncounted", &field_flag, uncounted, false),
 	{ "drop", &field_drop, 0, false, NULL },
 };
 

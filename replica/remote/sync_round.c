@@ -338,6 +338,18 @@ static int collect_nameless(const struct manifest_entry *e, void *arg)
 	return e->refs ? 0 : map_set(arg, e->id, 1);
 }
 
+/* How many names each inode has, where that got lost. -EBADMSG: not now, a directory is to be
+ * made anew first. */
+static int count_names(struct sync *s)
+{
+	int r = 0;
+
+	if (!layout_uncounted(s->l))
+		return 0;
+	TRY(s, r, layout_recount(s->l));
+	return r < 0 ? r : commit_all(s);
+}
+
 /* Inodes that lost their last name; only now, for the name may have come elsewhere. */
 static int remove_unlinked(struct sync *s)
 {
@@ -445,7 +457,11 @@ static int run(struct sync *s)
 	if (r == 0)
 		r = find_lost(s);
 	if (r == 0)
+		r = count_names(s);
+	if (r == 0)
 		r = remove_unlinked(s);
+	else if (r == -EBADMSG)
+		r = 0;
 	count_brake(s);
 	return r;
 }

@@ -116,17 +116,17 @@ static inline int compare_entry(int a, int b, const char *name, const char *abov
 	return r;
 }
 
-/* Names of `a`, each looked for in both. */
-static inline int compare_listed(int a, int b, int list, const char *path, unsigned how)
+/* How many names there are, each of them compared if there is another directory. */
+static inline int compare_listed(int a, int b, const char *path, unsigned how, unsigned *n)
 {
-	int fd = openat(list, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	int fd = openat(a, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
 
 	if (!d)
 		return compare_say(path, strerror(errno));
-	while (r == 0 && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+	for (*n = 0; r == 0 && (e = readdir(d)); ++*n)
+		if (b >= 0 && strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
 		    strcmp(e->d_name, DOT_DIR) != 0)
 			r = compare_entry(a, b, e->d_name, path, how);
 	closedir(d);
@@ -135,9 +135,12 @@ static inline int compare_listed(int a, int b, int list, const char *path, unsig
 
 static inline int compare_dirs(int a, int b, const char *path, unsigned how)
 {
-	int r = compare_listed(a, b, a, path, how);
+	unsigned here, there;
+	int r = compare_listed(a, b, path, how, &here);
 
-	return r ? r : compare_listed(a, b, b, path, how);
+	if (r == 0)
+		r = compare_listed(b, -1, path, how, &there);
+	return r == 0 && here != there ? compare_say(path, "more names on the second") : r;
 }
 
 /* All mirrors of the volume against the first. */

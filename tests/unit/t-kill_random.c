@@ -9,6 +9,7 @@
 #include "replica/ops.h"
 
 #include "tests/unit/compare.h"
+#include "tests/unit/recover.h"
 #include "tests/unit/sync_ops.h"
 
 #define VOLUMES 4
@@ -127,6 +128,7 @@ static void killed(void **state)
 		struct bed *b = bed_new(2);
 
 		assert_non_null(b);
+		bed_small_rings(b);
 		trace("==== volume %u", i);
 		sessions(b, next_random(&seed));
 		bed_free(b);

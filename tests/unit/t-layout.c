@@ -416,6 +416,77 @@ static void test_spoil(void **state)
 	assert_there();
 }
 
+/* ---- names of an inode ---- */
+
+static void set_name(struct layout_dir *root, const char *name, uint64_t id)
+{
+	char copy[8];
+	struct manifest_entry e = { .name = strcpy(copy, name), .type = M_REG, .id = id,
+				    .link = true };
+
+	must(s.l, layout_set(s.l, root, &e), 0);
+}
+
+static uint64_t refs_of(struct layout_dir *links, const char *hex)
+{
+	const struct manifest_entry *e;
+
+	must(s.l, layout_find(s.l, links, hex, &e), 0);
+	return e->refs;
+}
+
+/* An inode goes before its names and comes back: those that it left behind still count, also
+ * for a writer that comes after us. */
+static void test_names_of_an_inode(void **state)
+{
+	struct layout_dir *root, *links;
+	struct node *f;
+	char hex[17];
+	uint64_t id;
+
+	(void)state;
+	open_ours();
+	f = model_make(model.root, "content", M_REG, 3000);
+	id = f->id;
+	snprintf(hex, sizeof(hex), "%016" PRIx64, id);
+	for (int again = 0; again < 2; again++) {
+		root = layout_root(s.l);
+		links = layout_links(s.l);
+		must(s.l, stage_put(s.l, links, f, hex), 0);
+		set_name(root, "a", id);
+		set_name(root, "b", id);
+		must(s.l, commit(), 0);
+		assert_int_equal(refs_of(links, hex), 2);
+		assert_false(layout_head(s.l)->uncounted);
+		must(s.l, layout_move(s.l, links, hex, root, "a"), 0);
+		must(s.l, commit(), 0);
+		assert_true(layout_head(s.l)->uncounted);
+		if (again) {
+			layout_dir_put(s.l, root);
+			layout_dir_put(s.l, links);
+			close_ours();
+			open_ours();
+			assert_true(layout_uncounted(s.l));
+			root = layout_root(s.l);
+			links = layout_links(s.l);
+			must(s.l, layout_recount(s.l), 0);
+		}
+		must(s.l, layout_move(s.l, root, "a", links, hex), 0);
+		set_name(root, "a", id);
+		must(s.l, commit(), 0);
+		assert_int_equal(refs_of(links, hex), 2);
+		assert_false(layout_head(s.l)->uncounted);
+		must(s.l, layout_remove(s.l, root, "a"), 0);
+		must(s.l, layout_remove(s.l, root, "b"), 0);
+		must(s.l, commit(), 0);
+		assert_int_equal(refs_of(links, hex), 0);
+		assert_true(layout_unlinked(s.l, &id));
+		assert_int_equal(id, f->id);
+		layout_dir_put(s.l, root);
+		layout_dir_put(s.l, links);
+	}
+}
+
 static void test_stop(void **state)
 {
 	(void)state;
@@ -452,6 +523,7 @@ static int run_faulty(void)
 		on(dav, test_pages), on(s3, test_pages), on(dav, test_memory),
 		anywhere(test_lies), anywhere(test_every_request), anywhere(test_damaged_head),
 		on(dav, test_damaged_manifest), anywhere(test_spoil), on(dav, test_stop),
+		anywhere(test_names_of_an_inode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
