@@ -249,6 +249,16 @@ static int place_dir(struct sync *s, const char *path, struct layout_dir **out)
 	return r;
 }
 
+/* What came is there, but perhaps not as it is now: the mark of its last change may have been
+ * for the name that it had before. */
+static void look_again(struct sync *s, const struct sync_arrived *a)
+{
+	struct look *k = look_at(s->looks, a->path);
+
+	if (!k || !look_make(k, a->name))
+		s->looks->flags |= MARK_BELOW;
+}
+
 static int move_one(struct sync *s, const struct sync_arrived *a)
 {
 	struct sync_gone *g = find_gone(s, a->id);
@@ -266,6 +276,8 @@ static int move_one(struct sync *s, const struct sync_arrived *a)
 			s->out -= r == 0;
 		} else if (r == 0)
 			r = layout_move(s->l, g->dir, g->name, to, a->name);
+		if (r == 0)
+			look_again(s, a);
 		layout_dir_put(s->l, to);
 	}
 	/* Then it is sent again. */

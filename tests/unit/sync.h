@@ -107,7 +107,7 @@ static inline struct world *world_new(bool s3, bool in_place)
 	w->def.kind = s3 ? REMOTE_S3 : REMOTE_WEBDAV;
 	w->def.n_urls = 1;
 	w->def.brake_percent = 0;
-	w->def.settle_s = 1;
+	w->def.settle_s = 2; /* what the server forgets after one is gone then */
 	w->def.scrub_bytes = 0;
 	if (asprintf(&w->def.url[0], "%s/" SYNC_PREFIX, w->f.url) < 0)
 		return NULL;
