@@ -123,6 +123,8 @@ int layout_put(struct layout *l, struct layout_dir *d, const struct manifest_ent
  * references of what is there stay if the type and id are the same. */
 int layout_set(struct layout *l, struct layout_dir *d, const struct manifest_entry *e);
 int layout_set_root(struct layout *l, const struct manifest_entry *e);
+/* All that is below a directory is staged or there: until then it is partial, also in heads. */
+int layout_complete(struct layout *l, struct layout_dir *d, const char *name);
 /* Content comes along by one MOVE, or a copy at the server. What is at the new place is replaced.
  * -ENOTSUP: this store cannot move that (a directory on S3): put it anew. */
 int layout_move(struct layout *l, struct layout_dir *from, const char *name,

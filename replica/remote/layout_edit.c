@@ -289,6 +289,7 @@ static void keep_content(struct manifest_entry *to, const struct manifest_entry 
 	to->object = from->object;
 	if (from->type == TYPE_DIR) {
 		to->dir = from->dir;
+		to->partial = from->partial;
 		to->files = from->files;
 		to->bytes = from->bytes;
 	}
@@ -309,6 +310,7 @@ static int set_new(struct layout *l, struct layout_dir *d, struct manifest_entry
 	if (e->type != TYPE_DIR)
 		return 0;
 	e->by_id = !place_is_plain(l, d, e->name);
+	e->partial = true;
 	return step_mkdir(l, d, e);
 }
 
@@ -411,6 +413,11 @@ static int spoil_dir(struct layout *l, struct layout_dir *d, const char *name)
 	dir_forget(l, child);
 	l->uncounted = true;
 	layout_dir_put(l, child);
+	err = entry_get(l, d, name, &e);
+	if (err)
+		return err;
+	e->partial = true;
+	entry_changed(d, name);
 	return 0;
 }
 
@@ -422,6 +429,8 @@ int layout_spoil(struct layout *l, struct layout_dir *d, const char *name)
 	if (d->gone || !*l->writer)
 		return d->gone ? -ESTALE : -EROFS;
 	l->live.sets++;
+	if ((!name || !*name) && d->parent)
+		return spoil_dir(l, d->parent, d->name);
 	if (!name || !*name) {
 		dir_forget(l, d);
 		l->uncounted = true;
@@ -433,6 +442,19 @@ int layout_spoil(struct layout *l, struct layout_dir *d, const char *name)
 	if (e->type == TYPE_DIR)
 		return spoil_dir(l, d, name);
 	return has_content(e) ? doubt_add(l, d, name, NULL) : 0;
+}
+
+int layout_complete(struct layout *l, struct layout_dir *d, const char *name)
+{
+	struct manifest_entry *e;
+	int err = entry_get(l, d, name, &e);
+
+	if (err || !e->partial)
+		return err;
+	e->partial = false;
+	entry_changed(d, name);
+	l->live.sets++;
+	return 0;
 }
 
 void layout_rewrite(struct layout *l, struct layout_dir *d)

@@ -289,6 +289,7 @@ static int make_folder(struct layout *l, struct layout_dir *d, const char *name,
 	free(copy.name);
 	copy.name = strdup(name);
 	copy.dir = (struct manifest_ref){ 0 };
+	copy.partial = true;
 	l->live.sets++;
 	err = copy.name ? step_mkdir(l, d, &copy) : -ENOMEM;
 	if (!err)

@@ -57,6 +57,7 @@ struct manifest_entry {
 	struct manifest_ref leaves; /* files over 64 KiB: object of leaf hashes */
 	struct manifest_ref dir;    /* directories: their manifest */
 	uint64_t files, bytes;      /* directories: of all files below, links counted by name */
+	bool partial;               /* directories: new, and not all that is below is there yet */
 };
 
 struct manifest_page {          /* one page of an index */

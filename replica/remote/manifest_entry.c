@@ -267,6 +267,7 @@ static const struct field entry_fields[] = {
 	{ "dir", &field_ref, AT(dir), false, NULL },
 	{ "files", &field_u64, AT(files), false, NULL },
 	{ "bytes", &field_u64, AT(bytes), false, NULL },
+	{ "partial", &field_flag, AT(partial), false, NULL },
 };
 /* Of a name that is one of several: the rest is in the directory of links. */
 static const struct field link_fields[] = {

@@ -179,6 +179,7 @@ int remote_make(struct volume *v, const struct remote_def *def, struct remote **
 	pthread_condattr_destroy(&attr);
 	retry_init(&r->retry);
 	r->resting = REMOTE_IDLE;
+	r->doubtful = true;
 	r->batch_shift = BATCH_SHIFT_MOST;
 	e = remote_def_copy(&r->def, def);
 	if (e == 0)

@@ -65,6 +65,7 @@ struct remote {
 	struct brake brake;
 	struct settle_list unsettled;
 	_Atomic uint64_t n_unsettled; /* for the status */
+	bool doubtful;               /* the last round was cut off, or may have been */
 	struct map restless;         /* places of files that changed while they were sent */
 	struct sweep *sweep;
 	bool sweeping;               /* work may interrupt what is going on */

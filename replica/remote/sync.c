@@ -139,6 +139,7 @@ int sync_find(struct sync *s, struct layout_dir *d, const struct manifest_entry 
 	out->id = e->id;
 	out->by_id = e->by_id;
 	out->refs = e->refs;
+	out->partial = e->partial;
 	out->files = e->type == TYPE_OF(S_IFDIR) ? e->files : 1;
 	out->same = mine && manifest_entry_same(e, mine);
 	out->same_content = mine && e->type == mine->type && e->id == mine->id && !e->link &&
@@ -236,7 +237,7 @@ static int sync_subdir(struct sync *s, struct layout_dir *d, const struct sync_s
 	struct layout_dir *child = NULL;
 	int r = 0;
 
-	if (!known)
+	if (!known || seen->partial) /* what led here may be about a name only */
 		flags |= MARK_BELOW;
 	if (!known || !seen->same)
 		r = set(s, d, mine);
@@ -256,6 +257,8 @@ static int sync_subdir(struct sync *s, struct layout_dir *d, const struct sync_s
 	}
 	if (child)
 		layout_dir_put(s->l, child);
+	if (r == 0 && !s->survey && flags & MARK_BELOW)
+		TRY(s, r, layout_complete(s->l, d, mine->name));
 	return r;
 }
 
@@ -491,7 +494,8 @@ static int sync_listed(struct sync *s, uint32_t node, struct layout_dir *d, cons
 		const struct look *child = look_child(k, name);
 		bool known = false;
 
-		if (d && !child && !(flags & (MARK_ENTRIES | MARK_BELOW)))
+		/* A round that was cut off may have moved what it had not looked at yet. */
+		if (d && !child && !s->r->doubtful && !(flags & (MARK_ENTRIES | MARK_BELOW)))
 			r = is_known(s, node, d, name, l.entry[i].type, &known);
 		if (r == 0 && !known)
 			r = sync_name(s, node, d, name, child, flags);

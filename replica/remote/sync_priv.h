@@ -91,6 +91,7 @@ struct sync_seen {
 	bool same;                   /* object, content and attributes as here */
 	bool same_content;
 	bool by_id;
+	bool partial;                /* a directory that was cut off */
 };
 
 /* The call, again and again while waiting helps. */

@@ -551,6 +551,7 @@ int sync_round(struct remote *r)
 	for (size_t i = 0; place && i < n; i++)
 		free(place[i]);
 	free(place);
+	r->doubtful = e < 0;
 	r->not_before = 0;
 	r->resting = REMOTE_IDLE;
 	r->left_rounds = s.left && (s.worst != RETRY_NONE || s.held) ? r->left_rounds + 1 : 0;

@@ -101,6 +101,38 @@ scene_daemon() {
 	end_faulty
 }
 
+# S3 has no directories to be moved: what is in one gets there in many commits, and none of
+# them may be the last one, however often we end or are ended between.
+scene_anew() {
+	local round i at=top
+	start_faulty --s3
+	new_volume
+	mkdir "$MNT/top"
+	for ((i = 0; i < 12; i++)); do
+		random_files "$MNT/top/d$i" 12 3000
+		mkdir -p "$MNT/top/d$i/deep/er"
+		seq 60 | (cd "$MNT/top/d$i/deep/er" && xargs -I{} ln -s "to/{}" "link{}")
+	done
+	add_remote "$MNT" far --brake=off || fail "remote add"
+	wait_remote "$MNT" far
+	for ((round = 1; round <= 4; round++)); do
+		mv "$MNT/$at" "$MNT/at$round"
+		at=at$round
+		echo "$round" >"$MNT/$at/d$((round % 12))/word"
+		wait_until 10 is_status "$MNT" far state uploading || say "round $round: too fast"
+		random_pause 800
+		case $((round % 2)) in
+		0) kill_volume "$MNT" ;;
+		1) umount_volume "$MNT" ;;
+		esac
+		mount_volume "$MNT" "$A" "$B" || fail "mount"
+		wait_remote "$MNT" far
+		restored_equal "$MNT"
+	done
+	end_volume
+	end_faulty
+}
+
 # --- no room -----------------------------------------------------------------
 
 scene_full() {
@@ -169,4 +201,4 @@ unmount_soon() {
 	[ "$begun" -le 2000 ] || say "the unmount took $begun ms with $1"
 }
 
-run_scenes nginx ceph daemon full unmount
+run_scenes nginx ceph daemon anew full unmount

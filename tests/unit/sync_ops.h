@@ -166,19 +166,29 @@ static void do_truncate(struct actor *a)
 	tree_unref(a->b->v, x.node);
 }
 
+static void release(struct actor *a, unsigned i)
+{
+	if (a->file[i])
+		file_put(a->b->v, a->file[i]);
+	if (a->node[i]) {
+		tree_forget(a->b->v, a->node[i], 1);
+		tree_unref(a->b->v, a->node[i]);
+	}
+	a->file[i] = NULL;
+	a->node[i] = NODE_NONE;
+}
+
 /* Open files and looked-up names live on. */
 static void do_hold(struct actor *a)
 {
 	unsigned i = (unsigned)below(a, HELD);
 	char path[PATH_ROOM];
 
-	if (a->file[i])
-		file_put(a->b->v, a->file[i]);
-	if (a->node[i])
-		tree_unref(a->b->v, a->node[i]);
-	a->file[i] = NULL;
+	release(a, i);
 	some_thing(a, path);
 	a->node[i] = bed_node(a->b, path, NULL);
+	if (a->node[i]) /* so that it can be reached when its name is gone */
+		tree_lookup_inc(a->b->v, a->node[i]);
 	if (a->node[i] && tree_node(a->b->v, a->node[i])->type == TYPE_OF(S_IFREG))
 		a->file[i] = file_get(a->b->v, a->node[i]);
 }
@@ -193,14 +203,8 @@ static void do_write_held(struct actor *a)
 
 static void let_go(struct actor *a)
 {
-	for (int i = 0; i < HELD; i++) {
-		if (a->file[i])
-			file_put(a->b->v, a->file[i]);
-		if (a->node[i])
-			tree_unref(a->b->v, a->node[i]);
-		a->file[i] = NULL;
-		a->node[i] = NODE_NONE;
-	}
+	for (unsigned i = 0; i < HELD; i++)
+		release(a, i);
 }
 
 /* ---- what: names ---- */

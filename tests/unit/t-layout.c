@@ -487,6 +487,43 @@ static void test_names_of_an_inode(void **state)
 	}
 }
 
+static bool is_partial(struct layout_dir *root, const char *name)
+{
+	const struct manifest_entry *e;
+
+	must(s.l, layout_find(s.l, root, name, &e), 0);
+	return e->partial;
+}
+
+/* A new directory says that it is not all there, also to a writer that comes after us. */
+static void test_partial(void **state)
+{
+	struct manifest_entry e = { .name = strdup("new"), .type = M_DIR, .id = 77, .mode = 0755 };
+	struct layout_dir *root;
+
+	(void)state;
+	open_ours();
+	root = layout_root(s.l);
+	must(s.l, layout_set(s.l, root, &e), 0);
+	must(s.l, commit(), 0);
+	layout_dir_put(s.l, root);
+	close_ours();
+	open_ours();
+	root = layout_root(s.l);
+	assert_true(is_partial(root, "new"));
+	e.mode = 0700;
+	must(s.l, layout_set(s.l, root, &e), 0);
+	must(s.l, layout_move(s.l, root, "new", root, "moved"), 0);
+	assert_true(is_partial(root, "moved"));
+	must(s.l, layout_complete(s.l, root, "moved"), 0);
+	must(s.l, commit(), 0);
+	assert_false(is_partial(root, "moved"));
+	must(s.l, layout_spoil(s.l, root, "moved"), 0);
+	assert_true(is_partial(root, "moved"));
+	layout_dir_put(s.l, root);
+	free(e.name);
+}
+
 static void test_stop(void **state)
 {
 	(void)state;
@@ -523,7 +560,7 @@ static int run_faulty(void)
 		on(dav, test_pages), on(s3, test_pages), on(dav, test_memory),
 		anywhere(test_lies), anywhere(test_every_request), anywhere(test_damaged_head),
 		on(dav, test_damaged_manifest), anywhere(test_spoil), on(dav, test_stop),
-		anywhere(test_names_of_an_inode),
+		anywhere(test_names_of_an_inode), anywhere(test_partial),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
