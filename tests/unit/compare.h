@@ -125,10 +125,14 @@ static inline int compare_listed(int a, int b, const char *path, unsigned how, u
 
 	if (!d)
 		return compare_say(path, strerror(errno));
-	for (*n = 0; r == 0 && (e = readdir(d)); ++*n)
-		if (b >= 0 && strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-		    strcmp(e->d_name, DOT_DIR) != 0)
+	for (*n = 0; r == 0 && (e = readdir(d));) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    strcmp(e->d_name, DOT_DIR) == 0)
+			continue;
+		++*n;
+		if (b >= 0)
 			r = compare_entry(a, b, e->d_name, path, how);
+	}
 	closedir(d);
 	return r;
 }
