@@ -7,7 +7,7 @@
 #
 #	SOAK_MINUTES=60    no round begins after that
 #	SOAK_DIR=soak      must not hold an earlier one's logs
-#	SOAK_TESTS="content sequences alone sqlite kill exercise rot"
+#	SOAK_TESTS="content sequences alone sqlite kill killed remote exercise rot"
 #	SOAK_SEED          what the seeds of the rounds are drawn from
 set -u
 
@@ -20,7 +20,7 @@ export top_srcdir top_builddir
 }
 
 MINUTES=${SOAK_MINUTES:-60}
-TESTS=${SOAK_TESTS:-content sequences alone sqlite kill exercise rot}
+TESTS=${SOAK_TESTS:-content sequences alone sqlite kill killed remote exercise rot}
 DIR=${SOAK_DIR:-soak}
 RANDOM=${SOAK_SEED:=$(od -An -tu2 -N2 /dev/urandom | tr -d ' ')}
 readonly LONGEST=3600 # seconds of one round, then it hangs
@@ -77,6 +77,17 @@ set_kill() {
 	VARS=("KILLS=60")
 }
 
+set_killed() {
+	SCRIPT=unit/t-kill_random
+	VARS=("KILL_VOLUMES=60")
+}
+
+set_remote() {
+	SCRIPT=unit/t-sync_random
+	pick at_webdav at_webdav_in_place at_s3
+	VARS=("SYNC_TEST=$PICKED" "SYNC_STEPS=30")
+}
+
 set_exercise() {
 	SCRIPT=mount/exercise.sh
 	VARS=("EXERCISE_SECONDS=20")
@@ -119,8 +130,10 @@ one_round() {
 	TURN=${RUNS[$1]:-0}
 	"set_$1"
 	log=$DIR/$ROUND-$1.log
+	RUN=("$top_builddir/tests/$SCRIPT")
+	[ "${SCRIPT%.sh}" = "$SCRIPT" ] || RUN=(bash "$top_srcdir/tests/$SCRIPT")
 	env "${VARS[@]}" MIRRORFS_TEST_SEED="$SEED" CRASH_KEEP="$DIR/recordings" MIRRORFS_TEST_LIMIT= \
-		bash "$top_srcdir/tests/limit.sh" "$LONGEST" bash "$top_srcdir/tests/$SCRIPT" >"$log" 2>&1 &
+		bash "$top_srcdir/tests/limit.sh" "$LONGEST" "${RUN[@]}" >"$log" 2>&1 &
 	RUNNING=$!
 	wait "$RUNNING" || status=$?
 	RUNNING=
@@ -131,7 +144,7 @@ one_round() {
 	*)
 		tail -n 40 "$log"
 		echo "$(clock) round $ROUND $1 FAILED, status $status: $log"
-		echo "again: env ${VARS[*]@Q} MIRRORFS_TEST_SEED=$SEED bash $top_srcdir/tests/$SCRIPT"
+		echo "again: env ${VARS[*]@Q} MIRRORFS_TEST_SEED=$SEED ${RUN[*]@Q}"
 		summary "stopped at the first failure"
 		exit 1
 		;;
