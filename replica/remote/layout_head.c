@@ -57,24 +57,30 @@ int intents_list(struct layout *l, uint64_t **seq, size_t *n)
 	return list_numbers(l, OBJECT_FOLDER_INTENT, OBJECT_INTENT, seq, n);
 }
 
+struct numbered {
+	uint64_t seq;
+	struct remote_head *h;
+};
+
+static int decode_head(void *arg, const char *text, size_t len, char *error, size_t n)
+{
+	struct numbered *x = arg;
+	int err = remote_head_decode(text, len, x->h, error, n);
+
+	if (err || x->h->seq == x->seq)
+		return err;
+	remote_head_clear(x->h);
+	snprintf(error, n, "it says that it is another one");
+	return -EBADMSG;
+}
+
 int head_read(struct layout *l, uint64_t seq, struct remote_head *h)
 {
-	char name[OBJECT_NAME_MAX], error[200] = "", *data;
-	size_t len;
-	int err;
+	struct numbered x = { seq, h };
+	char name[OBJECT_NAME_MAX];
 
 	object_name_head(name, seq);
-	err = object_get(l, name, &data, &len);
-	if (err)
-		return err;
-	err = remote_head_decode(data, len, h, error, sizeof(error));
-	free(data);
-	if (!err && h->seq != seq) {
-		remote_head_clear(h);
-		err = -EBADMSG;
-		snprintf(error, sizeof(error), "it says that it is another one");
-	}
-	return err ? layout_failed(l, err, "%s: %s", name, *error ? error : strerror(-err)) : 0;
+	return object_load(l, name, decode_head, &x);
 }
 
 static int somebody_else(struct layout *l, uint64_t seq)

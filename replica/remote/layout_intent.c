@@ -308,25 +308,33 @@ int intent_of_doubts(struct layout *l)
 
 /* ---- reading ---- */
 
+struct numbered {
+	uint64_t seq;
+	struct remote_intent *in;
+};
+
+static int decode_intent(void *arg, const char *text, size_t len, char *error, size_t n)
+{
+	struct numbered *x = arg;
+	int err = remote_intent_decode(text, len, x->in, error, n);
+
+	if (err || x->in->seq == x->seq)
+		return err;
+	remote_intent_clear(x->in);
+	snprintf(error, n, "it says that it is another one");
+	return -EBADMSG;
+}
+
 int intent_read(struct layout *l, uint64_t seq, struct remote_intent *in)
 {
-	char name[OBJECT_NAME_MAX], error[200] = "", *data;
-	size_t len;
+	struct numbered x = { seq, in };
+	char name[OBJECT_NAME_MAX];
 	int err;
 
 	object_name_intent(name, seq);
-	err = object_get(l, name, &data, &len);
-	if (err)
-		return err;
-	err = remote_intent_decode(data, len, in, error, sizeof(error));
-	free(data);
-	if (!err && in->seq != seq) {
-		remote_intent_clear(in);
-		err = -EBADMSG;
-		snprintf(error, sizeof(error), "it says that it is another one");
-	}
+	err = object_load(l, name, decode_intent, &x);
 	/* Nothing is begun before the intent is whole. */
 	if (err == -EBADMSG)
-		log_warn("remote: %s: %s: left out", name, error);
-	return err ? layout_failed(l, err, "%s: %s", name, *error ? error : strerror(-err)) : 0;
+		log_warn("remote: %s: left out", l->error);
+	return err;
 }

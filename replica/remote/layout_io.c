@@ -177,6 +177,23 @@ int object_get(struct layout *l, const char *name, char **data, size_t *len)
 	return 0;
 }
 
+int object_load(struct layout *l, const char *name, object_decoder *decode, void *arg)
+{
+	char error[200] = "", *text;
+	size_t len;
+	int err = -EBADMSG;
+
+	for (unsigned i = 0; i < LAYOUT_TRIES && err == -EBADMSG; i++) {
+		err = object_get(l, name, &text, &len);
+		if (err)
+			return err;
+		*error = '\0';
+		err = decode(arg, text, len, error, sizeof(error));
+		free(text);
+	}
+	return err ? layout_failed(l, err, "%s: %s", name, *error ? error : strerror(-err)) : 0;
+}
+
 int object_head(struct layout *l, const char *name, uint64_t *size)
 {
 	struct job j = { .op = { .verb = STORE_HEAD, .name = name } };

@@ -59,28 +59,12 @@ int page_take_over(struct layout *l, struct page *p, struct manifest_entry *e, s
 
 /* ---- reading manifests ---- */
 
-/* Once more where it is not what it should be: it may be the way, not the object. */
-static int read_again(struct layout *l, const char *name, int (*decode)(void *arg, const char *text,
-		      size_t len, char *error, size_t n), void *arg)
+/* That it is not there is damage, too. */
+static int read_manifest(struct layout *l, const char *name, object_decoder *decode, void *arg)
 {
-	char *text, error[200];
-	size_t len;
-	unsigned i;
-	int err;
+	int err = object_load(l, name, decode, arg);
 
-	for (i = 0; i < 2; i++) {
-		err = object_get(l, name, &text, &len);
-		if (err == -ENOENT)
-			return layout_failed(l, -EBADMSG, "%s is missing", name);
-		if (err)
-			return err;
-		*error = '\0';
-		err = decode(arg, text, len, error, sizeof(error));
-		free(text);
-		if (err != -EBADMSG)
-			break;
-	}
-	return err ? layout_failed(l, err, "%s: %s", name, *error ? error : strerror(-err)) : 0;
+	return err == -ENOENT ? layout_failed(l, -EBADMSG, "%s is missing", name) : err;
 }
 
 struct reading {
@@ -138,7 +122,7 @@ int layout_load_manifest(struct layout *l, struct layout_dir *d)
 		return 0;
 	}
 	object_name_dir(name, d->id, d->ref.seq);
-	err = read_again(l, name, decode_manifest, &r);
+	err = read_manifest(l, name, decode_manifest, &r);
 	if (err)
 		return err;
 	if (r.m.id != d->id || (d->ready && r.m.bits != d->bits)) {
@@ -177,7 +161,7 @@ static int load_page(struct layout *l, struct layout_dir *d, unsigned no)
 	int err;
 
 	object_name_page(name, d->id, d->page[no].ref.seq, no);
-	err = read_again(l, name, decode_page, &r);
+	err = read_manifest(l, name, decode_page, &r);
 	if (!err && r.n != d->page[no].count) {
 		while (r.n)
 			manifest_entry_clear(&r.e[--r.n]);

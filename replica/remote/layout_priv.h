@@ -256,6 +256,9 @@ void layout_trouble(struct layout *l, int err, const char *text);
 bool layout_is_transport(int err);
 /* data is malloc'ed, zero-terminated. The error is told but for -ENOENT. */
 int object_get(struct layout *l, const char *name, char **data, size_t *len);
+/* ... and decoded; -EBADMSG: read again, for it may be the way that is bad, not the object. */
+typedef int object_decoder(void *arg, const char *text, size_t len, char *error, size_t n);
+int object_load(struct layout *l, const char *name, object_decoder *decode, void *arg);
 /* Stored and looked at. replaces: there may be one already. */
 int object_put(struct layout *l, const char *name, const char *data, size_t len, bool replaces);
 /* 0 and the size; -ENOENT. */

@@ -70,13 +70,6 @@ void settle_pop(struct settle_list *l)
 	l->n--;
 }
 
-void settle_hurry(struct settle_list *l, int64_t now)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (at(l, i)->due > now)
-			at(l, i)->due = now;
-}
-
 void settle_free(struct settle_list *l)
 {
 	while (l->n)

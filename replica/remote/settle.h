@@ -2,9 +2,9 @@
 /*
  * What was stored at a remote and not looked at again yet. No WebDAV server
  * syncs before it answers: what it acknowledged may be gone after its power failed. So each
- * object is looked at once more when the settle time is over, and at once after
- * trouble. Kept in the order of storing; bounded: beyond that the oldest are left to the slow
- * scrub.
+ * object is looked at once more when the settle time is over (not before, also after trouble:
+ * a look that goes well then says nothing about later). Kept in the order of storing; bounded:
+ * beyond that the oldest are left to the slow scrub.
  */
 #ifndef REPLICA_REMOTE_SETTLE_H
 #define REPLICA_REMOTE_SETTLE_H
@@ -35,8 +35,6 @@ int settle_add(struct settle_list *l, const char *object, uint64_t size, int64_t
 const struct settle_item *settle_due(const struct settle_list *l, int64_t now);
 const struct settle_item *settle_at(const struct settle_list *l, size_t i);
 void settle_pop(struct settle_list *l);
-/* Trouble at the server: all are due. */
-void settle_hurry(struct settle_list *l, int64_t now);
 void settle_free(struct settle_list *l);
 
 #endif

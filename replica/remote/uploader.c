@@ -101,7 +101,6 @@ bool remote_trouble(struct remote *r, int result, const char *what)
 
 		io_random(&random, sizeof(random));
 		ms = next_endpoint(r) ? ENDPOINT_MS : retry_delay(&r->retry, asked, random);
-		settle_hurry(&r->unsettled, clock_ns() / 1000000);
 	} else {
 		ms = PERSON_MS;
 		log_error("remote %s: stopped (%s) until `mirrorctl remote release`: %s",

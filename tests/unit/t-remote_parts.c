@@ -198,20 +198,6 @@ static void settle_in_order(void **state)
 	settle_free(&l);
 }
 
-static void settle_hurries(void **state)
-{
-	struct settle_list l = { 0 };
-
-	(void)state;
-	settle_add(&l, "a", 1, 1000, "", "a");
-	settle_add(&l, "b", 1, 2000, "", "b");
-	assert_null(settle_due(&l, 5));
-	settle_hurry(&l, 5);
-	settle_pop(&l);
-	assert_string_equal(settle_due(&l, 5)->object, "b");
-	settle_free(&l);
-}
-
 static void settle_is_bounded(void **state)
 {
 	struct settle_list l = { 0 };
@@ -237,7 +223,6 @@ int main(void)
 		cmocka_unit_test(look_by_path),
 		cmocka_unit_test(look_stays_sorted),
 		cmocka_unit_test(settle_in_order),
-		cmocka_unit_test(settle_hurries),
 		cmocka_unit_test(settle_is_bounded),
 	};
 
