@@ -97,21 +97,27 @@ bool links_dangle(const struct layout *l)
 	return l->uncounted;
 }
 
+/* What comes up meanwhile is asked about next: the map that is walked does not change. */
 bool layout_unlinked(struct layout *l, uint64_t *id)
 {
-	uint64_t at = 0, one;
 	struct manifest_entry *e;
+	uint64_t one;
 	char name[17];
 
-	while (map_next(&l->unlinked, &at, id, &one)) {
-		map_del(&l->unlinked, *id);
-		at = 0;
-		snprintf(name, sizeof(name), "%016" PRIx64, *id);
-		if (entry_get(l, l->links, name, &e) == 0 && !e->refs &&
-		    !map_get(&l->link_names, *id, &one))
-			return true;
+	for (;;) {
+		while (map_next(&l->asked, &l->asked_at, id, &one)) {
+			snprintf(name, sizeof(name), "%016" PRIx64, *id);
+			if (entry_get(l, l->links, name, &e) == 0 && !e->refs &&
+			    !map_get(&l->link_names, *id, &one))
+				return true;
+		}
+		map_free(&l->asked);
+		l->asked_at = 0;
+		if (!l->unlinked.used)
+			return false;
+		l->asked = l->unlinked;
+		l->unlinked = (struct map){ 0 };
 	}
-	return false;
 }
 
 /* ---- counting anew ---- */

@@ -307,6 +307,7 @@ void layout_close(struct layout *l)
 	dir_free_all(l);
 	map_free(&l->link_names);
 	map_free(&l->unlinked);
+	map_free(&l->asked);
 	names_clear(&l->drop);
 	while (l->n_beyond)
 		remote_intent_clear(&l->beyond[--l->n_beyond]);

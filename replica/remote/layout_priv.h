@@ -213,6 +213,8 @@ struct layout {
 	struct layout_staged live, frozen;
 	struct map link_names;      /* id -> names more or less than its inode says, signed */
 	struct map unlinked;        /* inodes that perhaps no name leads to */
+	struct map asked;           /* ... those that layout_unlinked is at */
+	uint64_t asked_at;
 	bool uncounted;             /* ... but not all of that is known */
 	struct names drop;          /* objects that the next head does not need */
 
