@@ -204,15 +204,19 @@ static void check_root_records(struct check *c, struct dir *root, const int fd[M
 {
 	FOR_EACH_BIT(m, c->mask) {
 		struct at a = { .mirror = &c->v->m[m], .fd = fd[m], .opened = true };
+		bool settling = c->settling;
 		struct record rec;
 		int r = record_load(&a, c->type, &rec);
 
 		if (r == 0 && record_equal(&rec, &root->rec))
 			continue;
+		/* Nobody syncs a record that was just sealed: after a cut one may be older. */
+		c->settling |= r == 0 && recovery_pending(c->v) && rec.gen < root->rec.gen;
 		r = c->dry_run ? 0 : record_store(&a, c->type, &root->rec);
 		check_report(c, FIND_RECORD, ".", 0, 0, (int)m, -1,
 			     "record lost or not the newest",
 			     c->dry_run ? "would repair" : r < 0 ? "repair failed" : "repaired");
+		c->settling = settling;
 	}
 }
 

@@ -187,6 +187,35 @@ static void a_record_lags(void **state)
 	}
 }
 
+static int make_and_seal(struct bed *b)
+{
+	return bed_mkdir(b, "new") < 0 ? -1 : seal_run(b->v, true);
+}
+
+/* The record of the root, too: no alarm, and it is the newer one everywhere. */
+static void the_roots_record_lags(void **state)
+{
+	struct bed *b = *state;
+
+	for (int m = 0; m < 2; m++) {
+		struct record old;
+
+		bed_reopen(b);
+		old = bed_record(b, m, ".");
+		bed_crash(b, 3, make_and_seal);
+		assert_true(bed_record(b, m, ".").gen > old.gen);
+		put_record(b, m, ".", &old);
+		bed_open(b);
+		assert_int_equal(bed_counter(b, CNT_RECORDS_REPAIRED), 0);
+		settle(b);
+		assert_int_equal(bed_counter(b, CNT_RECORDS_REPAIRED), 0);
+		assert_int_equal(bed_unlink(b, "new", true), 0);
+		bed_reopen(b);
+		assert_int_equal(bed_record(b, 0, ".").gen, bed_record(b, 1, ".").gen);
+		assert_int_equal(bed_scrub(b, false).found, 0);
+	}
+}
+
 static int cut_and_write(struct bed *b)
 {
 	struct file *f;
@@ -459,6 +488,7 @@ int main(void)
 		case_test(a_torn_page_and_no_whole_copy),
 		case_test(a_page_torn_on_one),
 		case_test(a_record_lags),
+		case_test(the_roots_record_lags),
 		case_test(cut_on_one),
 		case_test(cut_and_no_more),
 		case_test(mode_of_a_file),
