@@ -208,7 +208,7 @@ end() {
 # Held, new files go on, over another mount too, until it is released.
 held_and_released() { # CHANGES, at least
 	expect_remote "$MNT" far state held
-	wait_until 20 is_above "$MNT" far held_changes $(($1 - 1)) ||
+	wait_until 60 is_above "$MNT" far held_changes $(($1 - 1)) ||
 		fail "held changes: $(status_of "$MNT" far held_changes), not $1"
 	mirrorctl status "$MNT" | grep -q 'remote release' || fail "the status does not say what to do"
 	refused held mirrorctl wait --remote=far --timeout=30 "$MNT"
