@@ -280,16 +280,17 @@ static int page_grow(struct page *p)
 }
 
 /* A name of several comes or goes; an inode of several keeps their number. */
-static int count_links(struct layout *l, struct layout_dir *d, const struct manifest_entry *old,
+static int count_links(struct layout *l, struct layout_dir *d, struct manifest_entry *old,
 		       struct manifest_entry *new)
 {
 	int err = 0;
 
-	if (dir_is_links(d)) {
-		if (old && new)
-			new->refs = old->refs;
-		return old ? 0 : links_arrive(l, new);
+	if (dir_is_links(d) && old && new) {
+		new->refs = old->refs;
+		return 0;
 	}
+	if (dir_is_links(d))
+		return old ? links_leave(l, old) : links_arrive(l, new);
 	if (old && old->link)
 		err = links_count(l, old->id, -1);
 	if (!err && new && new->link)
@@ -348,10 +349,7 @@ int entry_take(struct layout *l, struct layout_dir *d, const char *name,
 		return err;
 	if (!search(p, name, &at))
 		return -ENOENT;
-	if (dir_is_links(d))
-		err = links_leave(l, &p->e[at]);
-	else
-		err = count_links(l, d, &p->e[at], NULL);
+	err = count_links(l, d, &p->e[at], NULL);
 	if (err)
 		return err;
 	entry_weight(l, d, &p->e[at], &files, &bytes);

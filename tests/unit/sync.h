@@ -126,6 +126,25 @@ static inline void world_free(struct world *w)
 	free(w);
 }
 
+/* A process that may be killed; there a failed assertion aborts. It writes a byte to ready[1]
+ * when it is under way. */
+static inline pid_t fork_session(int ready[2])
+{
+	pid_t pid;
+
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setenv("CMOCKA_TEST_ABORT", "1", 1);
+	for (int s = 1; s < 32; s++)
+		signal(s, SIG_DFL);
+	return 0;
+}
+
 /* ---- waiting ---- */
 
 static inline void status_of(struct world *w, struct remote_status *s)

@@ -39,17 +39,9 @@ static void run_killed(struct bed *b, uint64_t seed)
 	char byte;
 	pid_t pid;
 
-	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		setenv("CMOCKA_TEST_ABORT", "1", 1);
-		for (int s = 1; s < 32; s++)
-			signal(s, SIG_DFL);
+	pid = fork_session(ready);
+	if (!pid)
 		operate(b, seed, ready[1]);
-	}
 	close(ready[1]);
 	if (read(ready[0], &byte, 1) == 1) {
 		faulty_pause((int)(seed % 80));

@@ -168,15 +168,8 @@ static void run_session(struct world *w, const struct plan *p)
 	pid_t pid;
 
 	trace("==== session %s", p->dies ? "that is killed" : "");
-	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
+	pid = fork_session(ready);
 	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		setenv("CMOCKA_TEST_ABORT", "1", 1);
-		for (int s = 1; s < 32; s++)
-			signal(s, SIG_DFL);
 		session(w, p, ready[1]);
 		_exit(0);
 	}
