@@ -103,8 +103,9 @@ void remote_set_state(struct remote *r, enum remote_state s);
 bool remote_trouble(struct remote *r, int result, const char *what);
 /* What a failure of this kind makes of a remote; RETRY_NONE: something changes all the time. */
 enum remote_state remote_state_of(enum retry_kind kind);
-/* Something answered. */
+/* Something answered; something arrived, while other things may fail. */
 void remote_went_well(struct remote *r);
+void remote_flows(struct remote *r);
 void remote_note_error(struct remote *r, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 /* Changes the definition and stores it. change NULL: only stores it. The change holds also if

@@ -84,12 +84,13 @@ static void stored(void *arg, const char *object, uint64_t size, struct layout_d
 	remote_sent(s->r, size);
 }
 
-/* Of a thousand some may fail each time: no reason to wait longer and longer. */
+/* Of a thousand some may fail each time: no reason to wait longer and longer, nor to say
+ * that we do nothing else. */
 static void sent(void *arg)
 {
 	struct sync *s = arg;
 
-	retry_success(&s->r->retry);
+	remote_flows(s->r);
 }
 
 static unsigned parallel(void *arg, int result)

@@ -127,6 +127,11 @@ void remote_went_well(struct remote *r)
 {
 	if (r->retry.failures)
 		log_info("remote %s: answers again", r->def.name);
+	remote_flows(r);
+}
+
+void remote_flows(struct remote *r)
+{
 	retry_success(&r->retry);
 	if (r->state == REMOTE_WAITING || r->state == REMOTE_AUTH ||
 	    r->state == REMOTE_MISCONFIGURED || r->state == REMOTE_CONFLICT)

@@ -74,6 +74,20 @@ scene_statuses() {
 	done
 }
 
+# That there was trouble is not what is said until the end of a long upload.
+scene_flows() {
+	fault "status&status=503&count=0&method=PUT&match=/flows/"
+	random_files "$MNT/flows" 40 100000
+	expect_remote "$MNT" far state waiting 20
+	no_faults
+	fault "slow-read&rate=100000&count=0&method=PUT&match=/flows/"
+	wait_until 20 is_status "$MNT" far state uploading || fail "it does not go on"
+	[ "$(status_of "$MNT" far files)" -gt 0 ] || fail "it was not said before all was there"
+	no_faults
+	wait_remote "$MNT" far
+	stored_equal flows
+}
+
 # All kinds of trouble, one after another, wherever it hits.
 scene_mixed() {
 	local rule skip=0
@@ -302,7 +316,7 @@ modes() {
 		*) broken "no mode $mode" ;;
 		esac
 		say "$mode"
-		run_scenes statuses mixed calm hang scrub reading flip lies forgets wrong
+		run_scenes statuses flows mixed calm hang scrub reading flip lies forgets wrong
 		end
 	done
 }
