@@ -186,7 +186,7 @@ print_table() {
 # Journal and data of both mirrors at once: with flushes that take MS it ends
 # after two of them (one after the other on one device), not after four.
 parallel() {
-	local ms=300 start end
+	local ms=1000 start end
 	disk_ctl "delay a s $ms" || broken "delay"
 	disk_ctl "delay b s $ms" || broken "delay"
 	xfs_io -c 'pwrite 0 4k' "$MNT/x/hot" >"$WORK/out" || fail "pwrite"

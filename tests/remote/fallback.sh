@@ -143,8 +143,8 @@ scene_off() {
 	damage large 5000000 1
 	mount_again
 	control zero
-	no_answer d/f3 2
-	no_answer large 2
+	no_answer d/f3 10
+	no_answer large 10
 	! mirrorctl scrub "$MNT" >"$WORK/scrub.out" 2>&1 || fail "the scrub finds nothing"
 	[ "$(count_of GET)" -eq 0 ] || fail "$(count_of GET) GETs with --no-fallback"
 	# The option can be changed, and then it is healed.
@@ -173,7 +173,7 @@ scene_dead() {
 	fault "hang&count=0"
 	no_answer d/f5 30
 	# It is known by now.
-	no_answer middle 5
+	no_answer middle 12
 	no_faults
 	umount_volume "$MNT"
 	mount_again
@@ -191,7 +191,7 @@ scene_dead() {
 	damage d/f3 100 50
 	kill_faulty
 	mount_volume "$MNT" "$A" "$B" || fail "mount"
-	no_answer d/f3 10
+	no_answer d/f3 20
 	umount_volume "$MNT"
 	rm -rf "$A" "$B" "$WORK/good" "$FAULTY_DIR"
 }
