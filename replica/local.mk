@@ -130,6 +130,8 @@ noinst_LIBRARIES += %D%/libreplica.a
 	%D%/remote/manifest_objects.c \
 	%D%/remote/manifest_text.c \
 	%D%/remote/manifest_text.h \
+	%D%/remote/moved.c \
+	%D%/remote/moved.h \
 	%D%/remote/moves.c \
 	%D%/remote/note.c \
 	%D%/remote/object_name.c \

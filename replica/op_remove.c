@@ -297,7 +297,23 @@ static void unlock_stripes(pthread_rwlock_t *held[2])
 	pthread_rwlock_unlock(held[0]);
 }
 
-/* Marks below a directory go with it; the names of files are looked at anyway. */
+/* No remote can know a file that was never sealed: most are renamed then, and only then. */
+static bool is_new(struct volume *v, uint32_t node)
+{
+	bool regular = tree_node(v, node)->type == TYPE_OF(S_IFREG), new = false;
+	struct file *f = regular ? file_peek(v, node) : NULL;
+
+	if (!f)
+		return false;
+	if (pthread_rwlock_tryrdlock(&f->lock) == 0) { /* an fsync may have it for long */
+		new = f->rec.gen == 0;
+		pthread_rwlock_unlock(&f->lock);
+	}
+	file_put(v, f);
+	return new;
+}
+
+/* Marks below a directory go with it. */
 static void tell_remotes(struct rename *r)
 {
 	const uint8_t dir = TYPE_OF(S_IFDIR);
@@ -306,7 +322,12 @@ static void tell_remotes(struct rename *r)
 	bool exchange = r->flags & RENAME_EXCHANGE;
 	char from[4352], to[4352];
 
-	if (!remotes_any(r->v) || (n->type != dir && !(exchange && x->type == dir)))
+	if (!remotes_any(r->v))
+		return;
+	if (exchange || !is_new(r->v, r->node))
+		remotes_moved(r->v, tree_node(r->v, r->from->node)->id, r->name,
+			      tree_node(r->v, r->to->node)->id, r->new_name);
+	if (n->type != dir && !(exchange && x->type == dir))
 		return;
 	tree_path_of(r->v, r->from->node, r->name, from, sizeof(from));
 	tree_path_of(r->v, r->to->node, r->new_name, to, sizeof(to));

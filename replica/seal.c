@@ -221,10 +221,12 @@ static void note_batch(struct volume *v, const struct batch *b)
 {
 	if (!remotes_any(v))
 		return;
+	remotes_hold(v);
 	for (size_t i = 0; i < b->n_files; i++)
 		remotes_note(v, b->file[i]->node);
 	for (size_t i = 0; i < b->n_dirs; i++)
 		remotes_note(v, b->dir[i]->node);
+	remotes_let(v);
 	remotes_flush(v);
 }
 

@@ -187,9 +187,11 @@ static int settle_all(struct volume *v)
 	check_init(&s.c, v);
 	s.c.stats = &s.stats;
 	know_names(&s);
+	remotes_hold(v);
 	r = settle_dirs(&s);
 	if (r == 0)
 		r = settle_files(&s);
+	remotes_let(v);
 	/* Renamed, or removed, or linked to a name that nobody noted: only a look
 	 * at all of the names can tell. */
 	if (r == 0 && (s.left || v->recovery->blind || atomic_load(&v->recovery->unlinked)))

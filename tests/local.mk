@@ -79,6 +79,7 @@ unit_programs = \
 	%D%/unit/t-store_words \
 	%D%/unit/t-stress \
 	%D%/unit/t-superblock \
+	%D%/unit/t-sync_moves \
 	%D%/unit/t-tree \
 	%D%/unit/t-verdict \
 	%D%/unit/t-volume_open

@@ -238,12 +238,28 @@ static int fill_out(struct ledger *l)
 	return 0;
 }
 
+void ledger_hold(struct ledger *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->held++;
+	pthread_mutex_unlock(&l->lock);
+}
+
+void ledger_let(struct ledger *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->held -= l->held > 0; /* it may have been made since */
+	pthread_mutex_unlock(&l->lock);
+}
+
 int ledger_take(struct ledger *l, struct mark **out, size_t *n)
 {
 	int r = -EBUSY;
 
 	pthread_mutex_lock(&l->lock);
-	if (!l->out) {
+	if (l->held) {
+		r = -EINPROGRESS;
+	} else if (!l->out) {
 		ledger_catch_up(l);
 		l->taken = l->pending;
 		memset(&l->pending, 0, sizeof(l->pending));

@@ -56,6 +56,9 @@ void ledger_mark_again(struct ledger *l, uint64_t dir, const char *path, const c
 /* ... and all below it, at any depth. */
 void ledger_mark_below_again(struct ledger *l, uint64_t dir, const char *path, uint64_t seq,
 			     int64_t since);
+/* Between the two nothing is taken: marks that belong together are taken together. */
+void ledger_hold(struct ledger *l);
+void ledger_let(struct ledger *l);
 /* A directory has moved: hints at and below `from` now begin with `to`. O(1). */
 void ledger_renamed(struct ledger *l, const char *from, const char *to);
 /* ... two were exchanged. */
@@ -68,7 +71,8 @@ void ledger_flush(struct ledger *l);
 
 /*
  * All marks there are, to work on, by path; they stay in the durable ledger until
- * ledger_done. At most one taking at a time (-EBUSY). *n may be 0: then nothing is taken.
+ * ledger_done. At most one taking at a time (-EBUSY), none while it is held (-EINPROGRESS).
+ * *n may be 0: then nothing is taken.
  * "Everything" is one mark of the root with all flags. A directory that is removed
  * meanwhile needs no `again`.
  */

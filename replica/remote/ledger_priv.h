@@ -40,6 +40,7 @@ struct ledger {
 	struct map voided;          /* ids whose marks in the log are over */
 	bool rewrite;               /* records cannot say what happened: make the logs anew */
 	uint64_t seq;
+	unsigned held;              /* marks that belong together are under way */
 	struct mark *out;           /* what ledger_take gave out, NULL: nothing */
 	size_t n_out;
 	uint64_t bytes;             /* of the log, as of the last flush */

@@ -4,9 +4,9 @@
  * its place here, and what is here and not at that place there; the same file id on
  * both sides is a move. Ids are never used twice, so this is no guess.
  *
- * Moves are done before anything else, all in one commit, in the order of the walk
- * (parents first). What stands at the new place and is itself to be moved
- * goes out of the way first: so exchanges and rings end well.
+ * Moves are done before anything else, in the order of the walk (parents first). What stands
+ * at the new place and is itself to be moved goes out of the way first, and nothing is committed
+ * before it is in again: so exchanges and rings end well.
  */
 #include "replica/remote/sync_priv.h"
 
@@ -60,7 +60,7 @@ void moves_arrived(struct sync *s, uint32_t dir, const struct manifest_entry *mi
 	struct sync_arrived *list, *a;
 	char path[LAYOUT_NAME_MAX];
 
-	if (s->n_arrived == SYNC_MOVES_MAX)
+	if (map_set(&s->arrived_ids, mine->id, 1) < 0 || s->n_arrived == SYNC_MOVES_MAX)
 		return;
 	list = room(s->arrived, s->n_arrived, sizeof(*list));
 	if (!list)
@@ -79,9 +79,16 @@ void moves_arrived(struct sync *s, uint32_t dir, const struct manifest_entry *mi
 	free(a->name);
 }
 
-bool moves_known(struct sync *s, uint64_t id)
+bool moves_has_gone(struct sync *s, uint64_t id)
 {
 	return find_gone(s, id) != NULL;
+}
+
+bool moves_has_arrived(struct sync *s, uint64_t id)
+{
+	uint64_t one;
+
+	return map_get(&s->arrived_ids, id, &one);
 }
 
 /*
@@ -281,7 +288,9 @@ static int move_one(struct sync *s, const struct sync_arrived *a)
 		layout_dir_put(s->l, to);
 	}
 	/* Then it is sent again. */
-	return r == -ECANCELED ? r : 0;
+	if (r < 0)
+		return r == -ECANCELED ? r : 0;
+	return sync_maybe_commit(s);
 }
 
 bool moves_wanted(const struct sync *s)
@@ -315,4 +324,5 @@ void moves_free(struct sync *s)
 	free(s->gone);
 	free(s->arrived);
 	map_free(&s->gone_by_id);
+	map_free(&s->arrived_ids);
 }

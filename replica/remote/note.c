@@ -50,6 +50,88 @@ void remotes_note(struct volume *v, uint32_t node)
 	pthread_rwlock_unlock(&all->list);
 }
 
+void remotes_hold(struct volume *v)
+{
+	struct remotes *all = v->remotes;
+
+	if (!remotes_any(v))
+		return;
+	pthread_rwlock_rdlock(&all->list);
+	for (size_t i = 0; i < all->n; i++)
+		ledger_hold(all->r[i]->ledger);
+	pthread_rwlock_unlock(&all->list);
+}
+
+void remotes_let(struct volume *v)
+{
+	struct remotes *all = v->remotes;
+
+	if (!remotes_any(v))
+		return;
+	pthread_rwlock_rdlock(&all->list);
+	for (size_t i = 0; i < all->n; i++)
+		ledger_let(all->r[i]->ledger);
+	pthread_rwlock_unlock(&all->list);
+}
+
+/* ---- renames ---- */
+
+/*
+ * What was renamed may be sealed, and noted, long before the directory that it left, or long
+ * after: both names are noted together, or one would be sent as new content or the other removed.
+ */
+void remotes_moved(struct volume *v, uint64_t from, const char *name, uint64_t to,
+		   const char *new_name)
+{
+	struct remotes *all = v->remotes;
+
+	if (!remotes_any(v))
+		return;
+	pthread_rwlock_rdlock(&all->list);
+	for (size_t i = 0; i < all->n; i++) {
+		struct remote *r = all->r[i];
+
+		pthread_mutex_lock(&r->lock);
+		moved_add(&r->moved, from, name, to, new_name);
+		pthread_mutex_unlock(&r->lock);
+	}
+	pthread_rwlock_unlock(&all->list);
+}
+
+/* A directory that is gone itself is told of by the one that had it. */
+static void note_name(struct remote *r, uint64_t dir, const char *name)
+{
+	uint32_t node = tree_find_id(r->v, dir);
+	char path[LAYOUT_NAME_MAX];
+
+	if (!node)
+		return;
+	note_path(r->v, node, path);
+	if (!(tree_node(r->v, node)->flags & NODE_DELETED))
+		ledger_mark_entry(r->ledger, dir, path, name);
+	tree_unref(r->v, node);
+}
+
+uint64_t note_moved(struct remote *r)
+{
+	struct moved_list list;
+	uint64_t count;
+
+	pthread_mutex_lock(&r->lock);
+	list = r->moved;
+	count = list.count;
+	r->moved = (struct moved_list){ .count = count };
+	pthread_mutex_unlock(&r->lock);
+	for (size_t i = 0; i < list.n; i++) {
+		note_name(r, list.one[i].from, list.one[i].name);
+		note_name(r, list.one[i].to, list.one[i].new_name);
+	}
+	moved_clear(&list);
+	return count;
+}
+
+/* ---- everything ---- */
+
 void remotes_note_all(struct volume *v)
 {
 	struct remotes *all = v->remotes;

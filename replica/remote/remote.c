@@ -154,6 +154,7 @@ void remote_free(struct remote *r)
 		ledger_close(r->ledger);
 	settle_free(&r->unsettled);
 	map_free(&r->restless);
+	moved_clear(&r->moved);
 	remote_def_free(&r->def);
 	pthread_mutex_destroy(&r->storing);
 	pthread_mutex_destroy(&r->lock);

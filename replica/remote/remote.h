@@ -29,6 +29,12 @@ void remotes_fini(struct volume *v);
 /* ---- from the engine; cheap, and nothing when there are no remotes ---- */
 /* An object has changed or is about to be sealed. */
 void remotes_note(struct volume *v, uint32_t node);
+/* Between the two the remotes take no notice, and then of all that was noted together. */
+void remotes_hold(struct volume *v);
+void remotes_let(struct volume *v);
+/* What had the name of directory `from` (an id) was renamed. */
+void remotes_moved(struct volume *v, uint64_t from, const char *name, uint64_t to,
+		   const char *new_name);
 /* Nobody knows what has changed: everything is compared. */
 void remotes_note_all(struct volume *v);
 /* Before the mirrors are synced. */

@@ -17,6 +17,7 @@
 #include "replica/remote/brake.h"
 #include "replica/remote/layout.h"
 #include "replica/remote/ledger.h"
+#include "replica/remote/moved.h"
 #include "replica/remote/remote.h"
 #include "replica/remote/retry.h"
 #include "replica/remote/settle.h"
@@ -41,6 +42,7 @@ struct remote {
 	bool stop;                   /* the thread is to end */
 	bool kick;                   /* a person wants it to try again now */
 	bool released;               /* a person has released the brake */
+	struct moved_list moved;
 	bool lost;                   /* names are missing here: nothing of those is deleted there */
 	char error[512];
 	int64_t error_at;            /* s, real time */
@@ -65,6 +67,7 @@ struct remote {
 	struct brake brake;
 	struct settle_list unsettled;
 	_Atomic uint64_t n_unsettled; /* for the status */
+	unsigned surveys;            /* that counted for nothing, one after another */
 	bool doubtful;               /* the last round was cut off, or may have been */
 	struct map restless;         /* places of files that changed while they were sent */
 	struct sweep *sweep;
@@ -87,6 +90,9 @@ struct remotes {
 	struct remote *r[REMOTE_MAX];
 	size_t n;
 };
+
+/* Marks for the renames since it was last called; how many there ever were. */
+uint64_t note_moved(struct remote *r);
 
 /* One remote, with its ledger, no thread yet. */
 int remote_make(struct volume *v, const struct remote_def *def, struct remote **out);

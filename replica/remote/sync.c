@@ -324,17 +324,80 @@ static bool is_whole(struct sync *s, uint32_t dir)
 	return s->whole;
 }
 
-/* It was renamed, and whether that is known as a move was decided before, or the mark of
- * its new place is still to come: it is not to be deleted there and sent again. */
+/* Whether the remote has the object at the place that it has here. */
+static bool is_in_place(struct sync *s, uint32_t parent, const char *name, uint64_t id)
+{
+	const struct manifest_entry *e;
+	struct layout_dir *d;
+	char path[LAYOUT_NAME_MAX];
+	int r;
+
+	note_path(s->v, parent, path);
+	TRY(s, r, layout_dir_resolve(s->l, path, &d));
+	if (r < 0)
+		return r != -ENOENT && r != -ENOTDIR;
+	TRY(s, r, layout_find(s->l, d, name, &e));
+	r = r < 0 ? r != -ENOENT : e->id == id;
+	layout_dir_put(s->l, d);
+	return r;
+}
+
+/* It was renamed, and the mark of its new place is still to come: it is not to be deleted there
+ * and sent again. */
 static bool lives_elsewhere(struct sync *s, uint64_t id)
 {
-	uint32_t node = tree_find_id(s->v, id);
+	uint32_t node = tree_find_id(s->v, id), parent;
+	char name[NAME_MAX_LEN + 1];
 	bool lives = node && !(tree_node(s->v, node)->flags & NODE_DELETED) &&
-		tree_names(s->v, node) > 0;
+		tree_position_at(s->v, node, 0, &parent, name) &&
+		!is_in_place(s, parent, name, id);
 
 	if (node)
 		tree_unref(s->v, node);
 	return lives;
+}
+
+/* What came to another name, as the survey saw it, was moved or is put there anew. What is gone
+ * since the survey is for the next one. */
+static bool may_go(struct sync *s, uint64_t id)
+{
+	return moves_has_gone(s, id) && (moves_has_arrived(s, id) || !lives_elsewhere(s, id));
+}
+
+/*
+ * A directory that is gone from its name since the survey, and was to be looked at with all that
+ * is below: if it was renamed, that is still to be done where it is now.
+ */
+static void follow(struct sync *s, uint32_t dir, const char *name, uint64_t id)
+{
+	char path[LAYOUT_NAME_MAX], now[MOVED_NAME];
+	uint64_t at = tree_node(s->v, dir)->id;
+	size_t len;
+	uint32_t to;
+	bool renamed;
+
+	snprintf(now, sizeof(now), "%s", name);
+	pthread_mutex_lock(&s->r->lock);
+	renamed = moved_follow(&s->r->moved, &at, now) || s->r->moved.lost;
+	pthread_mutex_unlock(&s->r->lock);
+	if (!renamed)
+		return;
+	/* Where the path does not lead there, everything is compared. */
+	to = tree_find_id(s->v, at);
+	note_path(s->v, to ? to : dir, path);
+	if (to)
+		tree_unref(s->v, to);
+	len = strlen(path);
+	snprintf(path + len, sizeof(path) - len, "%s%s", len ? "/" : "", now);
+	ledger_mark_below_again(s->r->ledger, id, path, s->seq, s->since);
+}
+
+static void leave_gone(struct sync *s, uint32_t dir, const char *name,
+		       const struct sync_seen *seen, const struct look *k, unsigned flags)
+{
+	leave_local(s, dir, name, NULL, 0, -ESTALE);
+	if (seen->type == TYPE_OF(S_IFDIR) && (flags & MARK_BELOW || (k && (k->n || k->flags))))
+		follow(s, dir, name, seen->id);
 }
 
 /* What is wrong with one name must not keep all others from getting there. */
@@ -369,9 +432,8 @@ static int sync_name(struct sync *s, uint32_t dir, struct layout_dir *d, const c
 			return r;
 		if (k)
 			sync_lose(s, &seen);
-		if (!s->survey && !seen.link && !moves_known(s, seen.id) &&
-		    lives_elsewhere(s, seen.id)) {
-			leave_local(s, dir, name, k, flags, -ESTALE);
+		if (!s->survey && !seen.link && !may_go(s, seen.id)) {
+			leave_gone(s, dir, name, &seen, k, flags);
 			return 0;
 		}
 		if (!s->released && !is_whole(s, dir)) {

@@ -16,7 +16,7 @@
 #include "replica/remote/look.h"
 #include "replica/remote/remote_priv.h"
 
-#define SYNC_MOVES_MAX 20000     /* beyond that things are sent again */
+#define SYNC_MOVES_MAX 200000    /* some 50 MB; beyond that things are sent again */
 
 /* Was at the remote, and is not at that place here. */
 struct sync_gone {
@@ -48,6 +48,7 @@ struct sync {
 	struct layout *l;
 	struct look *looks;
 	uint64_t seq;                /* of the oldest mark taken */
+	uint64_t renames;            /* there had been so many before the marks were taken */
 	int64_t since;
 	bool survey;
 	bool held, released, lost;
@@ -69,6 +70,7 @@ struct sync {
 	struct map gone_by_id;       /* index + 1 */
 	struct sync_arrived *arrived;
 	size_t n_arrived;
+	struct map arrived_ids;      /* of all of them, also beyond the list */
 	struct map inodes;           /* ids of files of several names that were looked at */
 	struct map pending;          /* ... whose content is staged since the last commit */
 	struct sync_late *late;
@@ -132,8 +134,9 @@ int sync_put(struct sync *s, struct layout_dir *d, const struct sync_seen *seen,
 /* moves.c */
 void moves_gone(struct sync *s, struct layout_dir *d, const struct manifest_entry *e);
 void moves_arrived(struct sync *s, uint32_t dir, const struct manifest_entry *mine);
-/* Whether the survey has seen that it is gone from its place: what is to be done was decided. */
-bool moves_known(struct sync *s, uint64_t id);
+/* Whether the survey has seen it gone from its place, or arrive at one. */
+bool moves_has_gone(struct sync *s, uint64_t id);
+bool moves_has_arrived(struct sync *s, uint64_t id);
 /* After the survey: pairs; what was only moved is neither sent nor destroyed. */
 int moves_match(struct sync *s);
 bool moves_wanted(const struct sync *s);

@@ -18,6 +18,7 @@
 #include "replica/walk.h"
 
 #define COMMIT_CHANGES 1000
+#define SURVEYS_MOST 2         /* void ones, one after another */
 #define COMMIT_BYTES (256ull << 20)
 #define COMMIT_SHORT_MS 2000   /* commits that took less may be larger */
 #define COMMIT_LONG_MS 10000   /* ... that took more are to be smaller */
@@ -423,6 +424,23 @@ static int survey(struct sync *s)
 	return r;
 }
 
+/* A name that was seen come and not go, or go and not come: the survey does not know. Where
+ * there is always something renamed it has to do. */
+static bool is_void(struct sync *s)
+{
+	bool renamed;
+
+	pthread_mutex_lock(&s->r->lock);
+	renamed = s->r->moved.count != s->renames;
+	pthread_mutex_unlock(&s->r->lock);
+	if (renamed && s->r->surveys < SURVEYS_MOST) {
+		s->r->surveys++;
+		return true;
+	}
+	s->r->surveys = 0;
+	return false;
+}
+
 /* What is overwritten in a directory that was moved shows only when it is at its place. */
 static int run_moves(struct sync *s)
 {
@@ -439,7 +457,7 @@ static int run_moves(struct sync *s)
 	pull_brake(s);
 	s->allowed = s->destroyed;
 	remote_set_held(s->r, s->held);
-	return 0;
+	return is_void(s) ? -EINPROGRESS : 0;
 }
 
 static int run(struct sync *s)
@@ -448,6 +466,8 @@ static int run(struct sync *s)
 
 	if (r < 0)
 		return r;
+	if (is_void(s))
+		return -EINPROGRESS;
 	apply_brake(s);
 	remote_set_state(s->r, s->held ? REMOTE_HELD : REMOTE_UPLOADING);
 	r = run_moves(s);
@@ -492,7 +512,8 @@ static void give_back(struct remote *r, struct mark *m, size_t n)
 	free(again);
 }
 
-/* A directory that was renamed in the meantime: the walk may have missed it in both places. */
+/* A directory that was renamed in the meantime: the walk may have missed it in both places. It
+ * is not found by where it was, and by its id only as long as somebody uses it. */
 static void done(struct sync *s, struct mark *m, char **place, size_t n)
 {
 	bool *again = calloc(n + 1, 1);
@@ -505,7 +526,10 @@ static void done(struct sync *s, struct mark *m, char **place, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		int r = place[i] ? resolve(s, &m[i], path) : -ENOENT;
 
-		again[i] = place[i] && r != -ENOENT && (r < 0 || strcmp(path, place[i]) != 0);
+		if (r == -ENOENT)
+			again[i] = place[i] && !ledger_gone(s->r->ledger, m[i].id);
+		else
+			again[i] = r < 0 || strcmp(path, place[i]) != 0;
 	}
 	ledger_done(s->r->ledger, m, n, again);
 	free(again);
@@ -528,8 +552,11 @@ int sync_round(struct remote *r)
 	size_t n = 0;
 	int e;
 
+	s.renames = note_moved(r);
 	r->seen_seq = ledger_seq(r->ledger);
 	e = ledger_take(r->ledger, &marks, &n);
+	if (e == -EINPROGRESS) /* soon */
+		return 0;
 	if (e < 0)
 		return e;
 	oldest(&s, marks, n);
@@ -552,6 +579,8 @@ int sync_round(struct remote *r)
 	for (size_t i = 0; place && i < n; i++)
 		free(place[i]);
 	free(place);
+	if (e == -EINPROGRESS) /* soon */
+		return 0;
 	r->doubtful = e < 0;
 	r->not_before = 0;
 	r->resting = REMOTE_IDLE;

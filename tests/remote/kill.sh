@@ -106,19 +106,20 @@ scene_daemon() {
 }
 
 # S3 has no directories to be moved: what is in one gets there in many commits, and none of
-# them may be the last one, however often we end or are ended between.
+# them may be the last one, however often we end or are ended between. The files are copied there.
 scene_anew() {
-	local round i at=top
+	local round i at=top sent
 	start_faulty --s3
 	new_volume
 	mkdir "$MNT/top"
 	for ((i = 0; i < 12; i++)); do
-		random_files "$MNT/top/d$i" 12 3000
+		random_files "$MNT/top/d$i" 120 15000
 		mkdir -p "$MNT/top/d$i/deep/er"
 		seq 60 | (cd "$MNT/top/d$i/deep/er" && xargs -I{} ln -s "to/{}" "link{}")
 	done
 	add_remote "$MNT" far --brake=off || fail "remote add"
 	wait_remote "$MNT" far
+	control zero
 	for ((round = 1; round <= 4; round++)); do
 		mv "$MNT/$at" "$MNT/at$round"
 		at=at$round
@@ -133,6 +134,9 @@ scene_anew() {
 		wait_remote "$MNT" far
 		restored_equal "$MNT"
 	done
+	sent=$(count_of bytes_in)
+	say "$sent bytes sent for four moves of 21600000"
+	[ "$sent" -le 20000000 ] || fail "files were sent again"
 	end_volume
 	end_faulty
 }

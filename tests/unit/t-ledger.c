@@ -141,6 +141,11 @@ static void done(void **state)
 	ledger_mark_entry(l, 21, "b", "x");
 	ledger_mark_entry(l, 22, "c", "x");
 	ledger_flush(l);
+	ledger_hold(l);
+	ledger_hold(l);
+	ledger_let(l);
+	assert_int_equal(ledger_take(l, &none.m, &none.n), -EINPROGRESS);
+	ledger_let(l);
 	t = take(l);
 	assert_int_equal(ledger_take(l, &none.m, &none.n), -EBUSY);
 	/* marked again while it is worked on, flushed before it is done */
