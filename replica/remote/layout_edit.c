@@ -64,9 +64,9 @@ int put_litter(struct layout *l, struct put *p)
 	int err = 0;
 
 	if (*p->leaf)
-		err = step_delete_now(l, p->leaf);
+		err = step_delete_now(l, p->leaf, false);
 	if (*p->aside && !err)
-		err = step_delete_now(l, p->aside);
+		err = step_delete_now(l, p->aside, false);
 	*p->leaf = *p->aside = '\0';
 	return err;
 }

@@ -134,7 +134,7 @@ static int ref_renew(struct layout *l, struct layout_dir *d, uint32_t page,
 			object_name_dir(name, d->id, ref->seq);
 		else
 			object_name_page(name, d->id, ref->seq, page);
-		err = ref_is_ours(l, ref->seq) ? step_delete_now(l, name) :
+		err = ref_is_ours(l, ref->seq) ? step_delete_now(l, name, false) :
 						 names_add(&l->drop, name);
 	}
 	if (!err)

@@ -30,7 +30,7 @@ static int list_numbers(struct layout *l, const char *folder, enum object_kind k
 	char name[LAYOUT_NAME_MAX];
 	struct object_name o;
 	struct names list = { 0 };
-	int err = object_list(l, folder, &list);
+	int err = object_list(l, folder, false, &list);
 	size_t i;
 
 	*n = 0;

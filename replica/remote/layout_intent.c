@@ -130,11 +130,6 @@ static int write_list(struct layout *l, struct list *x)
 
 /* ---- the three kinds ---- */
 
-static bool is_at_or_below(const char *name, const char *above)
-{
-	return !strcmp(name, above) || name_is_below(name, above);
-}
-
 /* How far the steps of an intent came is told by the first move whose source is there. So nothing
  * comes to a name that an earlier one leaves, and nothing leaves a directory that is made
  * by the same intent. */
@@ -148,11 +143,11 @@ static bool is_confusing(const struct list *x, const struct step *s)
 		return false;
 	for (i = 0; i < x->in.n; i++) {
 		op = &x->in.op[i];
-		if (op->kind == INTENT_MOVE && (is_at_or_below(op->name, name) ||
+		if (op->kind == INTENT_MOVE && (name_is_within(op->name, name) ||
 						name_is_below(name, op->name)))
 			return true;
 		if (op->kind == INTENT_PUT && s->kind == STEP_MOVE &&
-		    is_at_or_below(s->name, op->name))
+		    name_is_within(s->name, op->name))
 			return true;
 	}
 	return false;

@@ -281,10 +281,19 @@ static int list_found(void *arg, const struct store_found *f)
 	return out->n < LIST_MAX ? names_add(out, f->name) : -EFBIG;
 }
 
-int object_list(struct layout *l, const char *folder, struct names *out)
+static int list_marked(void *arg, const struct store_found *f)
 {
-	struct job j = { .op = { .verb = STORE_LIST, .name = folder, .found = list_found,
-				 .found_arg = out } };
+	struct names *out = arg;
+	char name[LAYOUT_NAME_MAX];
+
+	snprintf(name, sizeof(name), "%s%s", f->name, f->dir ? "/" : "");
+	return out->n < LIST_MAX ? names_add(out, name) : -EFBIG;
+}
+
+int object_list(struct layout *l, const char *folder, bool mark, struct names *out)
+{
+	struct job j = { .op = { .verb = STORE_LIST, .name = folder, .found_arg = out,
+				 .found = mark ? list_marked : list_found } };
 	int err = job_run(l, &j);
 
 	if (!err || err == -ENOENT)

@@ -67,7 +67,7 @@ static bool is_ours(const char *name)
 static int check_empty(struct layout *l, const char *folder, bool (*allowed)(const char *name))
 {
 	struct names list = { 0 };
-	int err = object_list(l, folder, &list);
+	int err = object_list(l, folder, false, &list);
 	size_t i;
 
 	for (i = 0; !err && i < list.n; i++)

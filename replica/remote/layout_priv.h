@@ -266,7 +266,8 @@ int object_put(struct layout *l, const char *name, const char *data, size_t len,
 /* 0 and the size; -ENOENT. */
 int object_head(struct layout *l, const char *name, uint64_t *size);
 /* Last components of what is in a collection; a missing one is empty. */
-int object_list(struct layout *l, const char *folder, struct names *out);
+/* mark: names of collections end in '/'. */
+int object_list(struct layout *l, const char *folder, bool mark, struct names *out);
 int names_add(struct names *n, const char *name);
 void names_clear(struct names *n);
 int64_t layout_now(void);
@@ -379,7 +380,7 @@ enum claim { CLAIM_FILE, CLAIM_FOLDER, CLAIM_TREE };
 struct step *step_add(struct layout *l, enum step_kind kind, const char *name, const char *to,
 		      const char *path);
 int step_delete(struct layout *l, const char *name, bool dir, const char *path);
-int step_delete_now(struct layout *l, const char *name);
+int step_delete_now(struct layout *l, const char *name, bool dir);
 int step_mkdir(struct layout *l, const struct layout_dir *d, const struct manifest_entry *e);
 /* Something is going to be called so. Returns whether that very name was to be deleted. */
 bool step_claim(struct layout *l, const char *name, enum claim claim);
@@ -387,6 +388,7 @@ bool step_claim(struct layout *l, const char *name, enum claim claim);
 int step_translate(struct layout *l, const char *from, const char *to);
 /* "a/b" of "a" -> "x" (dir): "x/b"; NULL: not concerned. malloc'ed. */
 bool name_is_below(const char *name, const char *above);
+bool name_is_within(const char *name, const char *above); /* or the same */
 char *name_translate(const char *name, const char *from, const char *to, bool dir);
 /* The entry at d/name is now at to/new_name; to NULL: nowhere, or out with that token. */
 void step_follow(struct layout *l, struct layout_dir *d, const char *name, struct layout_dir *to,

@@ -542,9 +542,35 @@ static bool is_mentioned(const struct layout *l, const char *name)
 	const struct step *s;
 
 	for (s = l->steps; s; s = s->next)
-		if (!strcmp(s->name, name) || (s->to && !strcmp(s->to, name)))
+		if (name_is_within(s->name, name) || (s->to && name_is_within(s->to, name)))
 			return true;
 	return false;
+}
+
+static int clear_collection(struct layout *l, const char *name);
+
+/* entry: as object_list() tells it. */
+static int clear_entry(struct layout *l, const char *folder, const char *entry)
+{
+	char name[LAYOUT_NAME_MAX];
+	size_t len = strlen(entry);
+	bool dir = len && entry[len - 1] == '/';
+	int n = snprintf(name, sizeof(name), "%s/%.*s", folder, (int)(len - dir), entry);
+
+	if (n < 0 || (size_t)n >= sizeof(name))
+		return 0;
+	return dir ? clear_collection(l, name) : step_delete_now(l, name, false);
+}
+
+static int clear_collection(struct layout *l, const char *name)
+{
+	struct names list = { 0 };
+	int err = object_list(l, name, true, &list);
+
+	for (size_t i = 0; !err && i < list.n; i++)
+		err = clear_entry(l, name, list.name[i]);
+	names_clear(&list);
+	return err || store_is_s3(l->store) ? err : step_delete_now(l, name, true);
 }
 
 /* What was on its way when the writer died, and no intent tells of. */
@@ -553,13 +579,14 @@ static int clear_aside(struct layout *l)
 	struct names list = { 0 };
 	struct object_name o;
 	char name[LAYOUT_NAME_MAX];
-	int err = object_list(l, OBJECT_FOLDER_ASIDE, &list);
+	int err = object_list(l, OBJECT_FOLDER_ASIDE, true, &list);
 	size_t i;
 
 	for (i = 0; !err && i < list.n; i++) {
-		snprintf(name, sizeof(name), "%s/%.255s", OBJECT_FOLDER_ASIDE, list.name[i]);
+		snprintf(name, sizeof(name), "%s/%.*s", OBJECT_FOLDER_ASIDE,
+			 (int)strcspn(list.name[i], "/"), list.name[i]);
 		if (!object_name_parse(name, &o) && !is_mentioned(l, name))
-			err = step_delete_now(l, name);
+			err = clear_entry(l, OBJECT_FOLDER_ASIDE, list.name[i]);
 	}
 	names_clear(&list);
 	return err;

@@ -75,12 +75,13 @@ int step_delete(struct layout *l, const char *name, bool dir, const char *path)
 }
 
 /* Nobody's at all: it needs no head. */
-int step_delete_now(struct layout *l, const char *name)
+int step_delete_now(struct layout *l, const char *name, bool dir)
 {
 	struct step *s = step_add(l, STEP_DELETE, name, NULL, NULL);
 
 	if (!s)
 		return -ENOMEM;
+	s->dir = dir;
 	s->due = s->noted = true;
 	return 0;
 }
@@ -114,6 +115,11 @@ bool name_is_below(const char *name, const char *above)
 	size_t n = strlen(above);
 
 	return !strncmp(name, above, n) && name[n] == '/';
+}
+
+bool name_is_within(const char *name, const char *above)
+{
+	return !strcmp(name, above) || name_is_below(name, above);
 }
 
 char *name_translate(const char *name, const char *from, const char *to, bool dir)

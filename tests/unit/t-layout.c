@@ -524,6 +524,36 @@ static void test_partial(void **state)
 	free(e.name);
 }
 
+/* What a writer that died left out of the way, a directory with all in it. */
+static void test_litter_aside(void **state)
+{
+	static const char *const place[] = {
+		"/.mirrorfs", "/.mirrorfs/aside", "/.mirrorfs/aside/00000000000000c5-165675009",
+		"/.mirrorfs/aside/00000000000000c5-165675009/d",
+		"/.mirrorfs/aside/00000000000000c5-165675009/d/e",
+	};
+	const char *top = s.def.kind == REMOTE_S3 ? "bucket/r" : "r";
+	char path[300];
+
+	(void)state;
+	open_ours();
+	small_tree();
+	sync_all();
+	close_ours();
+	for (size_t i = 0; i < sizeof(place) / sizeof(*place); i++) {
+		snprintf(path, sizeof(path), "%s%s", top, place[i]);
+		assert_true(mkdirat(s.f.tree, path, 0700) == 0 || errno == EEXIST);
+	}
+	strcat(path, "/file");
+	put_file(s.f.tree, path, "content", 7);
+	open_ours();
+	must(s.l, commit(), 0);
+	assert_int_equal(faccessat(s.f.tree, path, F_OK, 0), -1);
+	snprintf(path, sizeof(path), "%s%s", top, place[2]);
+	if (s.def.kind != REMOTE_S3)
+		assert_int_equal(faccessat(s.f.tree, path, F_OK, 0), -1);
+}
+
 static void test_stop(void **state)
 {
 	(void)state;
@@ -561,6 +591,7 @@ static int run_faulty(void)
 		anywhere(test_lies), anywhere(test_every_request), anywhere(test_damaged_head),
 		on(dav, test_damaged_manifest), anywhere(test_spoil), on(dav, test_stop),
 		anywhere(test_names_of_an_inode), anywhere(test_partial),
+		anywhere(test_litter_aside),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
