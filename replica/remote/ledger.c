@@ -364,6 +364,7 @@ void ledger_stats(struct ledger *l, struct ledger_stats *s)
 		.dirs = marks_count(&l->pending) + marks_count(&l->taken),
 		.names = l->pending.names + l->taken.names,
 		.all = l->pending.all || l->taken.all,
+		.held = l->held > 0,
 		.since = marks_since(&l->pending),
 		.bytes = l->bytes,
 		.memory = marks_memory(&l->pending) + marks_memory(&l->taken),

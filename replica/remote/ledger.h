@@ -93,6 +93,7 @@ bool ledger_reached(struct ledger *l, uint64_t seq, const char *path);
 struct ledger_stats {
 	uint64_t dirs, names;  /* marks, taken or not */
 	bool all;              /* everything is to be compared */
+	bool held;             /* nothing can be taken just now */
 	int64_t since;         /* ms, oldest; 0: nothing is left */
 	uint64_t bytes;        /* size of the log on one mirror */
 	uint64_t memory;

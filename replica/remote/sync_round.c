@@ -324,6 +324,14 @@ static void apply_brake(struct sync *s)
 	remote_set_held(r, s->held);
 }
 
+/* What a person has released is still to be done. */
+static void keep_released(struct sync *s)
+{
+	pthread_mutex_lock(&s->r->lock);
+	s->r->released |= s->released;
+	pthread_mutex_unlock(&s->r->lock);
+}
+
 /* What was done of that counts for the hour; what a person has released does not. */
 static void count_brake(struct sync *s)
 {
@@ -452,12 +460,14 @@ static int run_moves(struct sync *s)
 	s->moved = true;
 	if (r == 0)
 		r = survey(s);
+	if (r == 0 && is_void(s))
+		r = -EINPROGRESS;
 	if (r < 0)
 		return r;
 	pull_brake(s);
 	s->allowed = s->destroyed;
 	remote_set_held(s->r, s->held);
-	return is_void(s) ? -EINPROGRESS : 0;
+	return 0;
 }
 
 static int run(struct sync *s)
@@ -471,6 +481,8 @@ static int run(struct sync *s)
 	apply_brake(s);
 	remote_set_state(s->r, s->held ? REMOTE_HELD : REMOTE_UPLOADING);
 	r = run_moves(s);
+	if (r == -EINPROGRESS)
+		keep_released(s);
 	if (r == 0)
 		r = sync_root(s);
 	if (r == 0)
@@ -550,15 +562,17 @@ int sync_round(struct remote *r)
 	struct mark *marks = NULL;
 	char **place;
 	size_t n = 0;
+	uint64_t seq;
 	int e;
 
 	s.renames = note_moved(r);
-	r->seen_seq = ledger_seq(r->ledger);
+	seq = ledger_seq(r->ledger);
 	e = ledger_take(r->ledger, &marks, &n);
-	if (e == -EINPROGRESS) /* soon */
+	if (e == -EINPROGRESS)
 		return 0;
 	if (e < 0)
 		return e;
+	r->seen_seq = seq;
 	oldest(&s, marks, n);
 	s.looks = look_new();
 	place = calloc(n + 1, sizeof(*place));
@@ -579,10 +593,10 @@ int sync_round(struct remote *r)
 	for (size_t i = 0; place && i < n; i++)
 		free(place[i]);
 	free(place);
-	if (e == -EINPROGRESS) /* soon */
+	r->not_before = 0;
+	if (e == -EINPROGRESS) /* at once again */
 		return 0;
 	r->doubtful = e < 0;
-	r->not_before = 0;
 	r->resting = REMOTE_IDLE;
 	r->left_rounds = s.left && (s.worst != RETRY_NONE || s.held) ? r->left_rounds + 1 : 0;
 	if (s.left) {

@@ -169,7 +169,7 @@ static bool marks_wait(struct remote *r)
 	struct ledger_stats s;
 
 	ledger_stats(r->ledger, &s);
-	if (!s.dirs && !s.all)
+	if (s.held || (!s.dirs && !s.all))
 		return false;
 	return ledger_seq(r->ledger) != r->seen_seq || remote_now_ms() >= r->not_before;
 }

@@ -17,6 +17,8 @@ static struct world *begin(bool s3)
 	char error[REMOTE_SAY_MAX] = "";
 
 	w->b->opt.background = false;
+	w->def.brake_percent = 30; /* nothing is lost by a rename */
+	w->def.brake_files = 5;
 	bed_open(w->b);
 	assert_int_equal(remotes_start(w->b->v), 0);
 	if (remotes_add(w->b->v, &w->def, false, NULL, NULL, error) < 0)
