@@ -594,8 +594,10 @@ int sync_round(struct remote *r)
 		free(place[i]);
 	free(place);
 	r->not_before = 0;
-	if (e == -EINPROGRESS) /* at once again */
+	if (e == -EINPROGRESS) { /* at once again */
+		r->doubtful |= s.moved;
 		return 0;
+	}
 	r->doubtful = e < 0;
 	r->resting = REMOTE_IDLE;
 	r->left_rounds = s.left && (s.worst != RETRY_NONE || s.held) ? r->left_rounds + 1 : 0;

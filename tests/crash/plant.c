@@ -174,7 +174,27 @@ int plant_flip(struct verify *v, char *const *mirror, int n, uint64_t seed, enum
 	return 0;
 }
 
-/* The sync that makes op durable, and a second one that was also over before the cut. */
+static bool is_sync_before(const struct oracle *o, const struct op *s)
+{
+	return (s->kind == OP_FSYNC || s->kind == OP_DATASYNC) && !s->result &&
+	       s->seq1 <= o->rules.cut;
+}
+
+/* An overwrite since then, by a sync of whose file its note is durable, and with it what was
+ * noted before. A sync alone need not flush the journal: others may have done so. */
+static bool is_flushed(const struct oracle *o, uint64_t since, const struct op *s)
+{
+	for (size_t i = 0; i < o->log.n; i++) {
+		const struct op *w = &o->log.op[i];
+
+		if (w->kind == OP_WRITE && !w->result && w->file == s->file && w->id > since &&
+		    w->end < s->id && w->len >= LEAF_SIZE)
+			return true;
+	}
+	return false;
+}
+
+/* The sync that makes op durable, and a second one, after it, that made its COMMIT durable. */
 static bool commit_is_durable(const struct oracle *o, const struct file *f, const struct op *op)
 {
 	const struct op *first = NULL;
@@ -182,12 +202,11 @@ static bool commit_is_durable(const struct oracle *o, const struct file *f, cons
 	for (size_t i = 0; i < o->log.n; i++) {
 		const struct op *s = &o->log.op[i];
 
-		if ((s->kind != OP_FSYNC && s->kind != OP_DATASYNC) || s->result ||
-		    s->seq1 > o->rules.cut)
+		if (!is_sync_before(o, s))
 			continue;
 		if (!first && s->file == f->id && op->end < s->id)
 			first = s;
-		else if (first && first->end < s->id)
+		else if (first && first->end < s->id && is_flushed(o, first->end, s))
 			return true;
 	}
 	return false;
