@@ -50,7 +50,7 @@ void remotes_note(struct volume *v, uint32_t node)
 	pthread_rwlock_unlock(&all->list);
 }
 
-void remotes_hold(struct volume *v)
+static void each_ledger(struct volume *v, void (*fn)(struct ledger *l))
 {
 	struct remotes *all = v->remotes;
 
@@ -58,20 +58,33 @@ void remotes_hold(struct volume *v)
 		return;
 	pthread_rwlock_rdlock(&all->list);
 	for (size_t i = 0; i < all->n; i++)
-		ledger_hold(all->r[i]->ledger);
+		fn(all->r[i]->ledger);
 	pthread_rwlock_unlock(&all->list);
+}
+
+void remotes_hold(struct volume *v)
+{
+	each_ledger(v, ledger_hold);
 }
 
 void remotes_let(struct volume *v)
 {
-	struct remotes *all = v->remotes;
+	each_ledger(v, ledger_let);
+}
 
-	if (!remotes_any(v))
-		return;
-	pthread_rwlock_rdlock(&all->list);
-	for (size_t i = 0; i < all->n; i++)
-		ledger_let(all->r[i]->ledger);
-	pthread_rwlock_unlock(&all->list);
+void remotes_flush(struct volume *v)
+{
+	each_ledger(v, ledger_flush);
+}
+
+static void mark_everything(struct ledger *l)
+{
+	ledger_mark_dir(l, ROOT_ID, "", MARK_ATTRS | MARK_BELOW);
+}
+
+void remotes_note_all(struct volume *v)
+{
+	each_ledger(v, mark_everything);
 }
 
 /* ---- renames ---- */
@@ -128,32 +141,6 @@ uint64_t note_moved(struct remote *r)
 	}
 	moved_clear(&list);
 	return count;
-}
-
-/* ---- everything ---- */
-
-void remotes_note_all(struct volume *v)
-{
-	struct remotes *all = v->remotes;
-
-	if (!remotes_any(v))
-		return;
-	pthread_rwlock_rdlock(&all->list);
-	for (size_t i = 0; i < all->n; i++)
-		ledger_mark_dir(all->r[i]->ledger, ROOT_ID, "", MARK_ATTRS | MARK_BELOW);
-	pthread_rwlock_unlock(&all->list);
-}
-
-void remotes_flush(struct volume *v)
-{
-	struct remotes *all = v->remotes;
-
-	if (!remotes_any(v))
-		return;
-	pthread_rwlock_rdlock(&all->list);
-	for (size_t i = 0; i < all->n; i++)
-		ledger_flush(all->r[i]->ledger);
-	pthread_rwlock_unlock(&all->list);
 }
 
 void remotes_renamed(struct volume *v, const char *from, const char *to, bool exchange)

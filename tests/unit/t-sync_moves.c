@@ -103,9 +103,9 @@ static void expect_little(struct world *w)
 }
 
 /* A file below was noted; then the directory is renamed, and not noted yet. */
-static void way_leads_through(bool s3)
+static void way_leads_through(void **state)
 {
-	struct world *w = begin(s3);
+	struct world *w = begin(*(const bool *)*state);
 
 	plant(w, "one");
 	pause_it(w, true);
@@ -119,22 +119,10 @@ static void way_leads_through(bool s3)
 	end(w);
 }
 
-static void way_leads_through_dav(void **state)
-{
-	(void)state;
-	way_leads_through(false);
-}
-
-static void way_leads_through_s3(void **state)
-{
-	(void)state;
-	way_leads_through(true);
-}
-
 /* Both names are noted together, though neither directory is sealed. */
-static void names_together(bool s3)
+static void names_together(void **state)
 {
-	struct world *w = begin(s3);
+	struct world *w = begin(*(const bool *)*state);
 
 	plant(w, "one");
 	pause_it(w, true);
@@ -145,18 +133,6 @@ static void names_together(bool s3)
 	wait_stored(w, "two/f0");
 	expect_little(w);
 	end(w);
-}
-
-static void names_together_dav(void **state)
-{
-	(void)state;
-	names_together(false);
-}
-
-static void names_together_s3(void **state)
-{
-	(void)state;
-	names_together(true);
 }
 
 /* The directory that the files left is never at rest. */
@@ -245,13 +221,15 @@ static void renamed_after_survey(void **state)
 	end(w);
 }
 
+#define at(kind, f, is_s3) { #f ", " #kind, f, NULL, NULL, is_s3 }
+#define at_both(f) at(dav, f, &dav), at(s3, f, &s3)
+
 int main(void)
 {
+	static bool dav = false, s3 = true;
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(way_leads_through_dav),
-		cmocka_unit_test(way_leads_through_s3),
-		cmocka_unit_test(names_together_dav),
-		cmocka_unit_test(names_together_s3),
+		at_both(way_leads_through),
+		at_both(names_together),
 		cmocka_unit_test(new_name_first),
 		cmocka_unit_test(renamed_after_survey),
 	};
